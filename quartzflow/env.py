@@ -1,0 +1,350 @@
+"""Every setting that comes from the environment: its name, type, default and meaning, in one table.
+
+`load` reads and checks all of them at once; the settings module, `manage.py run` and the table in
+docs/configuration.md (`python -m quartzflow.env` prints it) take them from here and nowhere else.
+"""
+
+import difflib
+import hashlib
+import ipaddress
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+ROOT = Path(__file__).resolve().parent.parent
+SOCKET_PATH_LIMIT = 107  # bytes in sockaddr_un.sun_path without the closing zero, on Linux
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# What an agent sets for the tasks it runs; a task may well call manage.py.
+TASK_VARIABLES = re.compile(
+    r"QF_(PARAM_.*|TASK_ID|TASK_NAME|EXECUTION_ID|SCHEDULED_TIME|ATTEMPT|SHARD_INDEX|SHARD_TOTAL)"
+)
+
+
+class EnvError(ValueError):
+    """A variable has a value that cannot be used; the message is one line and begins with its name."""
+
+
+@dataclass(frozen=True)
+class Env:
+    """The settings of one installation, checked."""
+
+    data_dir: Path  # absolute
+    http_host: str
+    http_port: int
+    quic_host: str
+    quic_port: int  # UDP
+    database_url: str  # "": SQLite in the data directory
+    redis_url: str  # redis://, rediss:// or unix://
+    redis_socket: Path | None  # where our own redis-server listens; None: REDIS_URL names another one
+    secret_key: str  # "": there is none yet, `manage.py setup` makes it
+    admin_password: str  # "": a random one
+    local_agent: bool
+    log_level: str
+    allowed_hosts: tuple[str, ...]
+    csrf_trusted_origins: tuple[str, ...]
+    behind_proxy: bool
+    debug: bool
+    legacy_clients: bool
+    time_zone: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable. `parse` raises ValueError saying what is expected; `default` stands for an unset or empty one."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    default_text: str = ""  # for the documentation, where `default` does not say it
+
+
+def _directory(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError("must be a directory")
+    return path
+
+
+def _host(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        label = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+        if not re.fullmatch(rf"{label}(\.{label})*\.?", text) or re.fullmatch(r"[\d.]+", text):
+            raise ValueError("must be an IP address or a host name") from None
+    return text
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 1 <= int(text) <= 65535:
+        raise ValueError("must be a port number from 1 to 65535")
+    return int(text)
+
+
+def _switch(text: str) -> bool:
+    value = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }.get(text.lower())
+    if value is None:
+        raise ValueError("must be 1 or 0")
+    return value
+
+
+def _level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+    return text.upper()
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(part.strip() for part in text.split(",") if part.strip())
+    for host in hosts:
+        if not re.fullmatch(r"\*|\.?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host):
+            raise ValueError(
+                f"must be host names separated by commas, without scheme or port; this is none: {host!r}"
+            )
+    return hosts
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+            raise ValueError(
+                f"must be like https://quartz.example.com, separated by commas; this is none: {origin!r}"
+            )
+    return origins
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    expected = " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def parse(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            complete = bool(parts.hostname or parts.path.strip("/")) and (
+                parts.port is None or parts.port > 0
+            )
+        except ValueError:
+            complete = False
+        # The value is not shown: it may hold a password.
+        if not complete or parts.scheme not in schemes:
+            raise ValueError(f"must be a URL that begins with {expected}")
+        return text
+
+    return parse
+
+
+def _secret(text: str) -> str:
+    if len(text) < 32:
+        raise ValueError("must have 32 characters or more")
+    return text
+
+
+def _zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("must be a time zone name such as Asia/Shanghai or UTC")
+    return text
+
+
+VARIABLES: dict[str, Variable] = {
+    "data_dir": Variable(
+        "QF_DATA_DIR",
+        _directory,
+        ROOT / "data",
+        "Where everything is kept that outlives a restart: database, keys, certificates, files, the local agent.",
+        "`./data`",
+    ),
+    "http_host": Variable(
+        "QF_HTTP_HOST",
+        _host,
+        "127.0.0.1",
+        "The address that the web console and the API listen on; `0.0.0.0` for every address of the machine.",
+    ),
+    "http_port": Variable("QF_HTTP_PORT", _port, 8000, "The TCP port of the web console and the API."),
+    "quic_host": Variable(
+        "QF_QUIC_HOST",
+        _host,
+        "127.0.0.1",
+        "The address that agents connect to; `0.0.0.0` to let agents of other hosts in.",
+    ),
+    "quic_port": Variable("QF_QUIC_PORT", _port, 8474, "The UDP port that agents connect to."),
+    "database_url": Variable(
+        "DATABASE_URL",
+        _url("postgres", "postgresql", "sqlite"),
+        "",
+        "The database: `postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:////PATH`.",
+        "SQLite in the data directory",
+    ),
+    "redis_url": Variable(
+        "REDIS_URL",
+        _url("redis", "rediss", "unix"),
+        "",
+        "The Redis for queue, wake-ups and cache: `redis://:PASSWORD@HOST:PORT/0`. When it is unset, `manage.py run`"
+        " starts a redis-server of its own.",
+        "unix socket in the data directory",
+    ),
+    "secret_key": Variable(
+        "QF_SECRET_KEY",
+        _secret,
+        "",
+        "The key that signs sessions and cookies, 32 characters or more; one for all machines of an installation.",
+        "random, in the file `secret_key` of the data directory",
+    ),
+    "admin_password": Variable(
+        "QF_ADMIN_PASSWORD",
+        str,
+        "",
+        "The first password of the user `admin`. Read when the user is made, never afterwards"
+        " (`manage.py changepassword admin`).",
+        "random, printed once",
+    ),
+    "local_agent": Variable(
+        "QF_LOCAL_AGENT", _switch, True, "Whether `manage.py run` also runs an agent on this machine."
+    ),
+    "log_level": Variable("QF_LOG_LEVEL", _level, "INFO", f"How much is logged: {', '.join(LOG_LEVELS)}."),
+    "allowed_hosts": Variable(
+        "QF_ALLOWED_HOSTS",
+        _hosts,
+        (),
+        "The names, separated by commas, under which browsers may ask for the console.",
+        "localhost, the machine's name, and the address it listens on",
+    ),
+    "csrf_trusted_origins": Variable(
+        "QF_CSRF_TRUSTED_ORIGINS",
+        _origins,
+        (),
+        "Other origins that forms may come from, such as `https://quartz.example.com`, separated by commas.",
+        "none",
+    ),
+    "behind_proxy": Variable(
+        "QF_BEHIND_PROXY",
+        _switch,
+        False,
+        "Set it when a reverse proxy ends TLS and sets `X-Forwarded-Proto` and `X-Forwarded-Host`; cookies then"
+        " need HTTPS.",
+    ),
+    "debug": Variable(
+        "QF_DEBUG",
+        _switch,
+        False,
+        "Django's debug mode. It shows internals to everybody: for development only.",
+    ),
+    "legacy_clients": Variable(
+        "QF_LEGACY_CLIENTS",
+        _switch,
+        False,
+        "Whether agents of the earlier protocol are let in besides our own.",
+    ),
+    "time_zone": Variable(
+        "QF_TIME_ZONE",
+        _zone,
+        "Asia/Shanghai",
+        "The time zone of pages and new tasks, for who has not chosen another.",
+    ),
+}
+
+
+def load(environ: Mapping[str, str]) -> Env:
+    """The settings that `environ` gives. Reads the secret key's file; writes nothing.
+
+    Raises EnvError, naming the variable, for the first value that cannot be used."""
+    values: dict[str, Any] = {}
+    for field, variable in VARIABLES.items():
+        text = environ.get(variable.name, "").strip()
+        try:
+            values[field] = variable.parse(text) if text else variable.default
+        except ValueError as error:
+            raise EnvError(f"{variable.name} {error}") from None
+    values["redis_socket"] = None
+    if not values["redis_url"]:
+        values["redis_socket"] = redis_socket(values["data_dir"])
+        values["redis_url"] = f"unix://{values['redis_socket']}"
+    if not values["secret_key"]:
+        values["secret_key"] = _kept_secret(values["data_dir"])
+    if not values["allowed_hosts"]:
+        values["allowed_hosts"] = _own_names(values["http_host"])
+    return Env(**values)
+
+
+def redis_socket(data_dir: Path) -> Path:
+    """Where our own redis-server listens: in the data directory, or, where that path is too long for a socket,
+    in a directory of the system's temporary one, named after it (`manage.py run` makes it, for its user alone)."""
+    path = data_dir / "redis.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"quartzflow-{os.getuid()}-{digest}", "redis.sock")
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """A line for each QF_ variable that means nothing, with the name that was probably meant."""
+    names = {variable.name for variable in VARIABLES.values()}
+    lines = []
+    for name in sorted(environ):
+        if name.startswith("QF_") and name not in names and not TASK_VARIABLES.fullmatch(name):
+            near = difflib.get_close_matches(name, names, 1)
+            lines.append(f"{name} means nothing here" + (f"; did you mean {near[0]}?" if near else ""))
+    return lines
+
+
+def markdown_table() -> str:
+    """The table of docs/configuration.md."""
+    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for variable in VARIABLES.values():
+        default = int(variable.default) if isinstance(variable.default, bool) else variable.default
+        rows.append(f"| `{variable.name}` | {variable.default_text or f'`{default}`'} | {variable.help} |")
+    return "\n".join(rows)
+
+
+def _kept_secret(data_dir: Path) -> str:
+    path = data_dir / "secret_key"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except (NotADirectoryError, PermissionError) as error:
+        raise EnvError(f"QF_DATA_DIR cannot be read: {error}") from None
+
+
+def _own_names(http_host: str) -> tuple[str, ...]:
+    names = ["localhost", "127.0.0.1", "[::1]", socket.gethostname()]
+    if http_host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+        names += [f"[{address}]" if ":" in address else address for address in own_addresses()]
+    else:
+        names.append(f"[{http_host}]" if ":" in http_host else http_host)
+    return tuple(dict.fromkeys(names))
+
+
+def own_addresses() -> list[str]:
+    """The machine's IP addresses, loopback and link-local ones left out."""
+    import psutil  # here: only who listens on every address, and the certificate, need it
+
+    found = []
+    for entries in psutil.net_if_addrs().values():
+        for entry in entries:
+            if entry.family in (socket.AF_INET, socket.AF_INET6):
+                address = ipaddress.ip_address(entry.address.partition("%")[0])
+                if not address.is_loopback and not address.is_link_local:
+                    found.append(str(address))
+    return sorted(set(found))
+
+
+if __name__ == "__main__":
+    print(markdown_table())  # noqa: T201
