@@ -57,7 +57,7 @@ class Env:
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable. `parse` raises ValueError saying what is expected; `default` stands for an unset or empty one."""
+    """One variable. `parse` raises ValueError saying what it expects; `default` is for an unset or empty one."""
 
     name: str
     parse: Callable[[str], Any]
@@ -168,7 +168,7 @@ VARIABLES: dict[str, Variable] = {
         "QF_DATA_DIR",
         _directory,
         ROOT / "data",
-        "Where everything is kept that outlives a restart: database, keys, certificates, files, the local agent.",
+        "Where all is kept that outlives a restart: database, keys, certificates, files, the local agent.",
         "`./data`",
     ),
     "http_host": Variable(
@@ -196,15 +196,15 @@ VARIABLES: dict[str, Variable] = {
         "REDIS_URL",
         _url("redis", "rediss", "unix"),
         "",
-        "The Redis for queue, wake-ups and cache: `redis://:PASSWORD@HOST:PORT/0`. When it is unset, `manage.py run`"
-        " starts a redis-server of its own.",
+        "The Redis for queue, wake-ups and cache: `redis://:PASSWORD@HOST:PORT/0`. When unset, `manage.py run` starts"
+        " a redis-server of its own.",
         "unix socket in the data directory",
     ),
     "secret_key": Variable(
         "QF_SECRET_KEY",
         _secret,
         "",
-        "The key that signs sessions and cookies, 32 characters or more; one for all machines of an installation.",
+        "The key that signs sessions and cookies, 32 characters or more; the same on all machines.",
         "random, in the file `secret_key` of the data directory",
     ),
     "admin_password": Variable(
@@ -237,8 +237,8 @@ VARIABLES: dict[str, Variable] = {
         "QF_BEHIND_PROXY",
         _switch,
         False,
-        "Set it when a reverse proxy ends TLS and sets `X-Forwarded-Proto` and `X-Forwarded-Host`; cookies then"
-        " need HTTPS.",
+        "Set it when a reverse proxy ends TLS and sets `X-Forwarded-Proto` and `X-Forwarded-Host`; cookies"
+        " then need HTTPS.",
     ),
     "debug": Variable(
         "QF_DEBUG",
@@ -284,8 +284,8 @@ def load(environ: Mapping[str, str]) -> Env:
 
 
 def redis_socket(data_dir: Path) -> Path:
-    """Where our own redis-server listens: in the data directory, or, where that path is too long for a socket,
-    in a directory of the system's temporary one, named after it (`manage.py run` makes it, for its user alone)."""
+    """Where our own redis-server listens: in the data directory, or, where that path is too long for a socket, in
+    a directory of the system's temporary one, named after it (`manage.py run` makes it, for its user alone)."""
     path = data_dir / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
