@@ -24,18 +24,16 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any, Callable, NamedTuple
 
 from cronsim.cronsim import CronSim, CronSimError, Field
 
-UTC = timezone.utc
-SECOND = timedelta(seconds=1)
+from quartzflow_agent.wallclock import SECOND, UTC, first_jump, from_wall, offset_at, wall
+
 MAX_LENGTH = 255  # characters of an expression
 SEARCH_YEARS = 50  # the rarest date, a weekday on 29 February across the year 2100, comes after 40
-# Two switches of a zone's offset that cancel each other are weeks apart (Ramadan in Morocco is the shortest).
-SCAN_STEP = timedelta(days=3)
 
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -169,12 +167,12 @@ class CronExpression:
         return self._next_on_wall(moment, tz) if self._fixed else self._next_in_real_time(moment, tz)
 
     def _next_on_wall(self, moment: datetime, tz: tzinfo) -> datetime | None:
-        local = _wall(moment, tz)
+        local = wall(moment, tz)
         while True:
             found = self._after(local)
             if found is None:
                 return None
-            firing = _from_wall(found, tz)
+            firing = from_wall(found, tz)
             # In a repeated hour the wall shows times whose one firing is already behind us.
             if firing > moment:
                 return firing
@@ -182,17 +180,17 @@ class CronExpression:
 
     def _next_in_real_time(self, moment: datetime, tz: tzinfo) -> datetime | None:
         """Search on the wall clock as if it never jumped; where it does jump first, go on from there."""
-        start, offset = moment, _offset(moment, tz)
+        start, offset = moment, offset_at(moment, tz)
         local = moment.replace(tzinfo=None) + offset
         while True:
             found = self._after(local)
             if found is None:
                 return None
             firing = (found - offset).replace(tzinfo=UTC)
-            jump = _first_jump(tz, start, firing, offset)
+            jump = first_jump(tz, start, firing, offset)
             if jump is None:
                 return firing
-            start, offset = jump, _offset(jump, tz)
+            start, offset = jump, offset_at(jump, tz)
             local = jump.replace(tzinfo=None) + offset - SECOND  # the moment of the jump itself may match
 
     def _after(self, local: datetime) -> datetime | None:
@@ -278,13 +276,17 @@ def _parse_field(index: int, text: str) -> frozenset[Any]:
     kind = _KINDS[index]
     items: set[Any] = set()
     for term in text.split(","):
-        try:
-            items |= kind.parser.parse(term)
-        except CronSimError:
-            raise _explain(kind, term) from None
         step = _step(term)
         if step is not None and step > kind.longest_step:
             raise _explain(kind, term)
+        try:
+            if step and "-" in term:
+                # Given 5-5/2, cronsim would go on to the end of the field, as for 5/2.
+                items.update(sorted(kind.parser.parse(term.partition("/")[0]))[::step])
+            else:
+                items |= kind.parser.parse(term)
+        except CronSimError:
+            raise _explain(kind, term) from None
     return frozenset(items)
 
 
@@ -343,7 +345,7 @@ def _day_rule(days: frozenset[Any], weekdays: frozenset[Any], both: bool) -> _Da
     )
 
 
-# --- calendar and clock ----------------------------------------------------------------------------------
+# --- calendar ----------------------------------------------------------------------------------
 
 
 def _lowest(mask: int) -> int:
@@ -373,41 +375,3 @@ def _matching_days(rule: _DayRule, year: int, month: int) -> int:
         if rule.weekdays >> weekday & 1 or nth_matches or last_matches:
             by_weekday |= 1 << day
     return by_day & by_weekday if rule.both else by_day | by_weekday
-
-
-def _offset(moment: datetime, tz: tzinfo) -> timedelta:
-    offset = moment.astimezone(tz).utcoffset()
-    assert offset is not None  # noqa: S101  a tzinfo that has no offset is no time zone
-    return offset
-
-
-def _wall(moment: datetime, tz: tzinfo) -> datetime:
-    return moment.astimezone(tz).replace(tzinfo=None, fold=0)
-
-
-def _from_wall(local: datetime, tz: tzinfo) -> datetime:
-    """The moment when a wall clock first shows `local`; when it skips it, the moment of that jump."""
-    moment = local.replace(tzinfo=tz).astimezone(UTC)
-    if _wall(moment, tz) == local:
-        return moment
-    before = local.replace(tzinfo=tz, fold=1).astimezone(UTC)
-    return _first_jump(tz, before, moment, _offset(before, tz)) or moment
-
-
-def _first_jump(tz: tzinfo, start: datetime, end: datetime, offset: timedelta) -> datetime | None:
-    """The first second in (start, end] at which the offset is no longer `offset`, the one at `start`."""
-    while start < end:
-        stop = min(start + SCAN_STEP, end)
-        if _offset(stop, tz) != offset:
-            while stop - start > SECOND:
-                middle = (start + (stop - start) / 2).replace(microsecond=0)
-                if _offset(middle, tz) == offset:
-                    start = middle
-                else:
-                    stop = middle
-            return stop
-        start = stop
-    return None
-
-
-__all__ = ["CronError", "CronExpression"]

@@ -15,7 +15,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from quartzflow_agent.cron import SECOND, UTC, CronExpression, ScheduleError, gettext_noop
+from quartzflow_agent.cron import CronExpression, ScheduleError, gettext_noop
+from quartzflow_agent.wallclock import SECOND, UTC
 
 if TYPE_CHECKING:
     from quartzflow_agent.protocol.task_pb2 import TaskConfig
