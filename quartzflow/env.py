@@ -57,7 +57,7 @@ class Env:
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable. `parse` raises ValueError saying what it expects; `default` is for an unset or empty one."""
+    """One variable. `parse` raises ValueError saying what it expects; `default` is for unset or empty."""
 
     name: str
     parse: Callable[[str], Any]
@@ -196,8 +196,8 @@ VARIABLES: dict[str, Variable] = {
         "REDIS_URL",
         _url("redis", "rediss", "unix"),
         "",
-        "The Redis for queue, wake-ups and cache: `redis://:PASSWORD@HOST:PORT/0`. When unset, `manage.py run` starts"
-        " a redis-server of its own.",
+        "The Redis for queue, wake-ups and cache: `redis://:PASSWORD@HOST:PORT/0`. When unset, `manage.py run`"
+        " starts a redis-server of its own.",
         "unix socket in the data directory",
     ),
     "secret_key": Variable(
@@ -284,8 +284,9 @@ def load(environ: Mapping[str, str]) -> Env:
 
 
 def redis_socket(data_dir: Path) -> Path:
-    """Where our own redis-server listens: in the data directory, or, where that path is too long for a socket, in
-    a directory of the system's temporary one, named after it (`manage.py run` makes it, for its user alone)."""
+    """Where our own redis-server listens: in the data directory, or, where that path is too long for a
+    socket, in a directory of the system's temporary one that is named after it; `manage.py run` makes it,
+    for its user alone."""
     path = data_dir / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
