@@ -1,0 +1,83 @@
+"""/api/v1/executions (PRD §8.3)."""
+
+import re
+from typing import Any
+
+import django_filters
+from django.utils.translation import gettext as _
+from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions_app import control
+from executions_app.models import Execution
+from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
+from quartzflow.api.requests import get_or_404
+from quartzflow.errors import InvalidInput, NotAllowed
+
+
+class ExecutionSerializer(serializers.ModelSerializer[Execution]):
+    task_id = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = Execution
+        fields = [
+            "id", "execution_id", "run_id", "task_id", "task_name", "client_id", "group_id", "execution_type", "status",
+            "scheduled_time", "start_time", "end_time", "duration", "exit_code", "retry_count", "max_retries",
+            "next_retry_at", "failure_reason", "params", "shard_index", "shard_total", "local", "triggered_by",
+            "cancelled_by", "created_at",
+        ]  # fmt: skip
+
+
+class ExecutionFilter(django_filters.FilterSet):
+    task_id = django_filters.NumberFilter(field_name="task_id")
+    client_id = django_filters.CharFilter(field_name="client_id")
+    run_id = django_filters.CharFilter(field_name="run_id")
+    status = django_filters.NumberFilter(field_name="status")
+    start_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="gte")
+    end_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="lt")
+
+    class Meta:
+        model = Execution
+        fields: list[str] = []
+
+
+class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
+    """Executions: history, one execution, its log, statistics, cancel."""
+
+    serializer_class = ExecutionSerializer
+    filterset_class = ExecutionFilter
+    queryset = Execution.objects.none()
+
+    def get_queryset(self) -> Any:
+        return executions_for(self.request.user)
+
+    def list(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
+
+    @action(detail=True)
+    def logs(self, request: Request, pk: str) -> Response:
+        """What the server holds of the output; `truncated`: the agent has more."""
+        execution = get_or_404(self.get_queryset(), pk)
+        if not may_read_log(request.user, execution):
+            raise NotAllowed
+        return Response(log_of(execution))
+
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        control.do_cancel_executions(request.user, [get_or_404(self.get_queryset(), pk)])
+        return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
+
+    @action(detail=False)
+    def stats(self, request: Request) -> Response:
+        """Statistics of ?task_id=… over ?date_range=7d (days, today included)."""
+        days = re.fullmatch(r"(\d{1,3})d", request.query_params.get("date_range", "7d"))
+        if days is None or int(days[1]) < 1:
+            raise InvalidInput({"date_range": [_("A number of days such as 7d.")]})
+        executions = self.filter_queryset(self.get_queryset())
+        return Response(stats(executions.filter(scheduled_time__gte=since(int(days[1])))))

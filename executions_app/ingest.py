@@ -1,0 +1,350 @@
+"""What agents report, folded into a few bulk statements and one transaction (design: the way of one firing, step 5).
+
+The caller acknowledges after `ingest` has returned, which is after the commit. Every report may come twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+from quartzflow_agent.protocol import task_pb2
+from quartzflow_agent.protocol.constants import ERROR_LIMIT, OUTPUT_LIMIT
+from quartzflow_agent.protocol.text import cut_utf8, tail_utf8
+from quartzflow_agent.schedule import execution_id as execution_name
+from quartzflow_agent.schedule import run_id
+
+from groups_app.models import Client
+from quartzflow.bulk import insert_new, update_from_values
+from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
+from tasks_app.models import ConfigChange, Task
+
+from .choices import SERVER_GUESSES, FailureReason
+from .events import publish_executions, publisher
+from .models import Attempt, Execution, ExecutionLog
+
+log = structlog.get_logger(__name__)
+
+_LIVE_SQL = f"t.status IN ({', '.join(str(s.value) for s in sorted(LIVE))})"
+_GUESSES_SQL = ", ".join(f"'{reason.value}'" for reason in sorted(SERVER_GUESSES))
+# A result ends what is live, and corrects an end that was only the server's guess.
+_END_SQL = (
+    f"({_LIVE_SQL} OR (t.status = {ExecutionStatus.FAILURE.value} AND t.failure_reason IN ({_GUESSES_SQL})))"
+    " AND t.retry_count = v.retry_count"
+)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The agent has stored the instruction."""
+
+    client_id: str
+    execution_id: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The agent refuses the instruction; `reason` is one of FailureReason, `error` is for people."""
+
+    client_id: str
+    execution_id: str
+    reason: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    client_id: str
+    message: task_pb2.TaskProgress
+
+    @property
+    def execution_id(self) -> str:
+        return self.message.execution_id
+
+
+@dataclass(frozen=True)
+class Result:
+    client_id: str
+    message: task_pb2.TaskResult
+
+    @property
+    def execution_id(self) -> str:
+        return self.message.execution_id
+
+
+Report = Accepted | Rejected | Progress | Result
+
+
+@dataclass
+class IngestOutcome:
+    """committed: ids of results that are in the database now, to be acknowledged; refused: id → why it never will be."""
+
+    committed: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Known:
+    """An execution's row as the batch found it."""
+
+    pk: int
+    client_id: str
+    status: int
+    retry_count: int
+    max_retries: int
+    retry_interval: int
+    local: bool
+
+
+def ingest(reports: Sequence[Report]) -> IngestOutcome:
+    """Write a batch of reports. Database errors come through: nothing is written then, and the batch may come again.
+
+    1. Read the rows; a client's word counts only for executions of its own.
+    2. Insert the rows of firings that agents made by themselves while they were alone.
+    3. Acceptances, starts, ends and retries: one bulk statement each, guarded by the allowed moves.
+    4. Outputs.
+    5. After commit, events.
+    """
+    outcome = IngestOutcome()
+    with transaction.atomic():
+        known = _read({report.execution_id for report in reports})
+        known |= _insert_local([r for r in reports if isinstance(r, Result) and r.execution_id not in known], outcome)
+        mine: list[Report] = []
+        for report in reports:
+            row = known.get(report.execution_id)
+            if row is None or row.client_id != report.client_id:
+                outcome.refused[report.execution_id] = "unknown execution"
+                if isinstance(report, Result):
+                    log.warning("report refused", client=report.client_id, execution=report.execution_id)
+            else:
+                mine.append(report)
+        changed = _accept([r for r in mine if isinstance(r, Accepted)])
+        changed |= _start([r for r in mine if isinstance(r, Progress)])
+        results = {r.execution_id: r for r in mine if isinstance(r, Result)}
+        changed |= _reject([r for r in mine if isinstance(r, Rejected)])
+        changed |= _end(list(results.values()), known)
+        grown = _save_outputs([r for r in mine if isinstance(r, Progress)], results, known)
+        outcome.committed = set(results)
+        transaction.on_commit(lambda: _publish(changed, grown))
+    return outcome
+
+
+def _publish(changed: set[int], grown: list[tuple[int, int, str]]) -> None:
+    publish_executions(changed)
+    for pk, offset, text in grown:
+        publisher.output(pk, offset, text)
+
+
+def _read(ids: set[str]) -> dict[str, _Known]:
+    columns = ("pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "local")
+    rows = Execution.objects.filter(execution_id__in=ids).values_list("execution_id", *columns)
+    return {name: _Known(*values) for name, *values in rows}
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    """Unix ms → aware UTC; None for 0 and for what no calendar holds."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds > 0 else None
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _insert_local(results: list[Result], outcome: IngestOutcome) -> dict[str, _Known]:
+    """Rows for firings that the agent made by itself: the name must be the one that this firing has."""
+    fresh: list[Execution] = []
+    task_ids = {int(r.message.task_id) for r in results if r.message.task_id.isdecimal()}
+    tasks = {task.pk: task for task in Task.objects.filter(pk__in=task_ids)}
+    once_known = set(ConfigChange.objects.filter(task_id__in=task_ids - tasks.keys()).values_list("task_id", flat=True))
+    groups = dict(
+        Client.objects.filter(client_id__in={r.client_id for r in results}).values_list("client_id", "group_id")
+    )
+    for report in results:
+        m = report.message
+        scheduled = _moment(m.scheduled_time)
+        if not m.local or not m.task_id.isdecimal() or scheduled is None:
+            continue
+        task_id = int(m.task_id)
+        task = tasks.get(task_id)
+        if (task is None and task_id not in once_known) or m.execution_id != execution_name(
+            task_id, scheduled, report.client_id
+        ):
+            continue
+        fresh.append(
+            Execution(
+                execution_id=m.execution_id,
+                run_id=run_id(task_id, scheduled),
+                task_id=task_id,
+                task_name=(task.name if task else m.task_name)[:128],
+                client_id=report.client_id,
+                group_id=groups.get(report.client_id),
+                scheduled_time=scheduled,
+                local=True,
+                timeout=task.timeout if task else 300,
+                retry_count=m.retry_count,
+                task_version=task.version if task else 0,
+            )
+        )
+    insert_new(Execution, fresh, conflict="execution_id")
+    return _read({execution.execution_id for execution in fresh})
+
+
+def _accept(reports: list[Accepted]) -> set[int]:
+    now = timezone.now()
+    update_from_values(
+        Execution,
+        key=("execution_id",),
+        columns=("accepted_at", "next_retry_at"),
+        rows=[(name, now, None) for name in {r.execution_id for r in reports}],
+        where=f"{_LIVE_SQL} AND t.accepted_at IS NULL",
+    )
+    return set()  # no page shows it
+
+
+def _start(reports: list[Progress]) -> set[int]:
+    starts = {
+        r.execution_id: r.message
+        for r in reports
+        if r.message.status == task_pb2.RUNNING and r.message.started_at > 0
+    }
+    changed = update_from_values(
+        Execution,
+        key=("execution_id", "retry_count"),
+        columns=("status", "start_time", "next_retry_at"),
+        rows=[(n, m.attempt, ExecutionStatus.RUNNING, _moment(m.started_at), None) for n, m in starts.items()],
+        # Only the first of an attempt's reports changes anything.
+        where=f"{_LIVE_SQL} AND (t.status = {ExecutionStatus.PENDING.value} OR t.start_time IS NULL"
+        " OR t.start_time <> v.start_time)",
+        returning=("id",),
+    )
+    return {pk for (pk,) in changed}
+
+
+def _reject(reports: list[Rejected]) -> set[int]:
+    now = timezone.now()
+    valid = set(FailureReason.values)
+    changed = update_from_values(
+        Execution,
+        key=("execution_id",),
+        columns=("status", "failure_reason", "end_time"),
+        rows=[
+            (n, ExecutionStatus.FAILURE, r.reason if r.reason in valid else FailureReason.REJECTED, now)
+            for n, r in {r.execution_id: r for r in reports}.items()
+        ],
+        where=_LIVE_SQL,
+        returning=("id", "execution_id"),
+    )
+    errors = {r.execution_id: tail_utf8(r.error, ERROR_LIMIT)[0] for r in reports}
+    logs = [ExecutionLog(execution_id=pk, error_msg=errors[name]) for pk, name in changed]
+    ExecutionLog.objects.bulk_create(
+        logs, update_conflicts=True, update_fields=["error_msg"], unique_fields=["execution"]
+    )
+    return {pk for pk, _ in changed}
+
+
+def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
+    """Ends, but for those that are tried again: they stay RUNNING until their next attempt."""
+    ends, retries, attempts = [], [], []
+    valid = set(FailureReason.values)
+    now = timezone.now()
+    for report in results:
+        m, row = report.message, known[report.execution_id]
+        try:
+            status = ExecutionStatus.from_wire(m.status)
+        except ValueError:
+            status = ExecutionStatus.FAILURE
+        if status not in TERMINAL:
+            log.warning("result without an end", client=report.client_id, execution=m.execution_id, status=m.status)
+            status = ExecutionStatus.FAILURE
+        started, ended = _moment(m.started_at), _moment(m.finished_at) or now
+        duration = max(0, min(m.finished_at - m.started_at, 2**31 - 1)) if started else None
+        exit_code = m.exit_code if m.has_exit_code else None
+        reason = m.failure_reason if m.failure_reason in valid else ""
+        if not reason and status != ExecutionStatus.SUCCESS:
+            reason = {
+                ExecutionStatus.TIMEOUT: FailureReason.TIMEOUT,
+                ExecutionStatus.CANCELLED: FailureReason.CANCELLED_BY_USER,
+            }.get(status, FailureReason.EXIT_CODE)
+        attempts.append(
+            Attempt(
+                execution_id=row.pk, number=m.attempt, status=status, start_time=started, end_time=ended,
+                exit_code=exit_code, failure_reason=reason, error_msg=tail_utf8(m.error, ERROR_LIMIT)[0],
+            )
+        )  # fmt: skip
+        again = (
+            status in (ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT)
+            and reason != FailureReason.REJECTED
+            and m.attempt < row.max_retries
+            and not row.local
+        )
+        if again:
+            retries.append((m.execution_id, m.attempt, now + timedelta(seconds=row.retry_interval)))
+        else:
+            ends.append((m.execution_id, m.attempt if not row.local else row.retry_count, status, started, ended, duration, exit_code, reason, None))
+    changed = update_from_values(
+        Execution,
+        key=("execution_id", "retry_count"),
+        columns=(
+            "status", "start_time", "end_time", "duration", "exit_code", "failure_reason", "next_retry_at",
+        ),
+        rows=ends,
+        where=_END_SQL,
+        returning=("id",),
+    )  # fmt: skip
+    # Attempt n has failed; the row moves on to attempt n + 1, once: the condition is on the old count.
+    for name, attempt, when in retries:
+        moved = Execution.objects.filter(
+            execution_id=name, retry_count=attempt, status__in=LIVE, next_retry_at=None
+        ).update(
+            retry_count=attempt + 1, next_retry_at=when, accepted_at=None, status=ExecutionStatus.RUNNING
+        )
+        if moved:
+            changed.append((known[name].pk,))
+    Attempt.objects.bulk_create(attempts, ignore_conflicts=True)
+    return {pk for (pk,) in changed}
+
+
+def _save_outputs(
+    progress: list[Progress], results: dict[str, Result], known: dict[str, _Known]
+) -> list[tuple[int, int, str]]:
+    """Keep the start of every output. Returns the increments that pages should see: (pk, byte offset, text)."""
+    grown: list[tuple[int, int, str]] = []
+    increments = [r for r in progress if r.message.output]
+    pks = {known[r.execution_id].pk for r in increments} | {known[name].pk for name in results}
+    logs = {row.pk: row for row in ExecutionLog.objects.filter(pk__in=pks)} if pks else {}
+    for report in increments:
+        m, row = report.message, known[report.execution_id]
+        if m.attempt != row.retry_count:
+            continue
+        entry = logs.setdefault(row.pk, ExecutionLog(execution_id=row.pk))
+        data = m.output.encode("utf-8", "replace")
+        if m.output_offset == 0 and entry.size and m.attempt:
+            entry.output, entry.size, entry.truncated = "", 0, False  # a new attempt begins its own output
+        if m.output_offset + len(data) <= entry.size:
+            continue  # seen before
+        if m.output_offset == entry.size and not entry.truncated:
+            entry.output, entry.truncated = cut_utf8(entry.output + m.output, OUTPUT_LIMIT)
+        entry.size = m.output_offset + len(data)
+        grown.append((row.pk, m.output_offset, m.output))
+    for name, report in results.items():
+        m, row = report.message, known[name]
+        output, cut = cut_utf8(m.output, OUTPUT_LIMIT)
+        logs[row.pk] = ExecutionLog(
+            execution_id=row.pk,
+            output=output,
+            error_msg=tail_utf8(m.error, ERROR_LIMIT)[0],
+            truncated=cut or m.truncated,
+            size=max(m.output_size, len(m.output.encode("utf-8", "replace"))),
+        )
+    for entry in logs.values():
+        # PostgreSQL stores no NUL in text.
+        entry.output = entry.output.replace("\0", "�")
+        entry.error_msg = entry.error_msg.replace("\0", "�")
+    ExecutionLog.objects.bulk_create(
+        logs.values(),
+        update_conflicts=True,
+        update_fields=["output", "error_msg", "truncated", "size"],
+        unique_fields=["execution"],
+    )
+    return grown

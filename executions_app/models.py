@@ -1,0 +1,110 @@
+"""Executions and their output (PRD §5.2, FR-4)."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from quartzflow.execution_status import ExecutionStatus
+from tasks_app.models import Task
+
+from .choices import ExecutionType, FailureReason
+
+
+class Execution(models.Model):
+    """One task on one host at one firing. Written only through dispatch, ingest and actions of this app."""
+
+    execution_id = models.CharField(_("execution id"), max_length=160, unique=True)
+    run_id = models.CharField(_("run"), max_length=80, db_index=True)  # page of one run
+    # History outlives its task: no constraint, and the name is kept beside it.
+    task = models.ForeignKey(
+        Task, verbose_name=_("task"), on_delete=models.DO_NOTHING, db_constraint=False, related_name="executions", db_index=False
+    )
+    task_name = models.CharField(_("task name"), max_length=128)
+    client_id = models.CharField(_("host"), max_length=64, blank=True)
+    group_id = models.BigIntegerField(_("group"), null=True)
+    execution_type = models.SmallIntegerField(_("trigger"), choices=ExecutionType, default=ExecutionType.SCHEDULED)
+    status = models.SmallIntegerField(_("status"), choices=ExecutionStatus, default=ExecutionStatus.PENDING)
+    scheduled_time = models.DateTimeField(_("scheduled"))
+    start_time = models.DateTimeField(_("started"), null=True)
+    end_time = models.DateTimeField(_("ended"), null=True)
+    duration = models.IntegerField(_("duration"), null=True, help_text="ms")
+    exit_code = models.IntegerField(_("exit code"), null=True)
+    retry_count = models.IntegerField(_("retries"), default=0)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    shard_index = models.IntegerField(null=True)
+    shard_total = models.IntegerField(null=True)
+    failure_reason = models.CharField(_("reason"), max_length=24, choices=FailureReason, blank=True)
+    params = models.JSONField(_("parameters"), default=dict, blank=True)
+    timeout = models.IntegerField(_("timeout"), default=300, help_text="s, as it was when fired")
+    max_retries = models.IntegerField(default=0)
+    retry_interval = models.IntegerField(default=60, help_text="s")
+    task_version = models.BigIntegerField(default=0)
+    local = models.BooleanField(_("fired by the host itself"), default=False)
+    triggered_by = models.CharField(_("triggered by"), max_length=150, blank=True)
+    cancelled_by = models.CharField(_("cancelled by"), max_length=150, blank=True)
+    # The agent has stored the instruction; until then the bridge sends it again.
+    accepted_at = models.DateTimeField(null=True)
+    # Between two attempts the status stays RUNNING (it never moves back) and this says when the next begins.
+    next_retry_at = models.DateTimeField(_("next attempt"), null=True)
+
+    class Meta:
+        db_table = "tb_execution"
+        verbose_name = _("execution")
+        verbose_name_plural = _("executions")
+        ordering = ["-id"]
+        indexes = [
+            # Newest of one task, of one host, of one status; each list page and filter orders by -id.
+            models.Index(fields=["task", "-id"], name="idx_exec_task_id"),
+            models.Index(fields=["client_id", "-id"], name="idx_exec_client_id"),
+            models.Index(fields=["status", "-id"], name="idx_exec_status_id"),
+            models.Index(fields=["-scheduled_time"], name="idx_exec_scheduled"),  # time range filters, statistics
+            models.Index(fields=["start_time"], name="idx_exec_start_time"),  # PRD's own: start_time ranges
+            # Sweeps: what is not finished. Few rows, whatever the table's size.
+            models.Index(
+                fields=["client_id", "scheduled_time"],
+                name="idx_exec_live",
+                condition=Q(status__in=[ExecutionStatus.PENDING, ExecutionStatus.RUNNING]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.execution_id
+
+    @property
+    def status_enum(self) -> ExecutionStatus:
+        return ExecutionStatus(self.status)
+
+
+class ExecutionLog(models.Model):
+    """The output of one execution: at most 10 KB of it (FR-4.2), apart so that lists never drag it along."""
+
+    execution = models.OneToOneField(Execution, primary_key=True, on_delete=models.CASCADE, related_name="log")
+    output = models.TextField(blank=True)
+    error_msg = models.TextField(blank=True)
+    truncated = models.BooleanField(default=False)
+    size = models.BigIntegerField(default=0, help_text="bytes of the whole output, which the agent keeps")
+
+    class Meta:
+        db_table = "tb_execution_log"
+
+    def __str__(self) -> str:
+        return f"log of {self.execution_id}"
+
+
+class Attempt(models.Model):
+    """How one attempt of an execution ended; the execution's row has the last one."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="attempts")
+    number = models.IntegerField(help_text="0 is the first")
+    status = models.SmallIntegerField(choices=ExecutionStatus)
+    start_time = models.DateTimeField(null=True)
+    end_time = models.DateTimeField(null=True)
+    exit_code = models.IntegerField(null=True)
+    failure_reason = models.CharField(max_length=24, choices=FailureReason, blank=True)
+    error_msg = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "tb_execution_attempt"
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["execution", "number"], name="uk_attempt")]

@@ -1,0 +1,84 @@
+"""All reads of executions that pages and API share."""
+
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from django.db.models import Avg, Count, Q, QuerySet
+from django.utils import timezone
+
+from quartzflow.execution_status import ExecutionStatus
+from quartzflow.permissions import User, visible
+from tasks_app.models import Task
+
+from .models import Execution, ExecutionLog
+
+
+def executions_for(user: User) -> QuerySet[Execution]:
+    """The executions a user may see: all with the model permission, else those of tasks the user may view."""
+    if user.has_perm("executions_app.view_execution"):  # type: ignore[union-attr]
+        return Execution.objects.all()
+    return Execution.objects.filter(task__in=visible(user, Task.objects.all()))
+
+
+def may_read_log(user: User, execution: Execution) -> bool:
+    """Whether the user may read the output: view_logs on the task, or on all executions' tasks."""
+    permission = "tasks_app.view_logs_task"
+    if user.has_perm(permission):  # type: ignore[union-attr]
+        return True
+    task = Task.objects.filter(pk=execution.task_id).first()
+    return task is not None and user.has_perm(permission, task)  # type: ignore[union-attr]
+
+
+class LogText(TypedDict):
+    """What the database holds of an execution's output."""
+
+    output: str
+    error: str
+    truncated: bool
+    size: int
+
+
+def log_of(execution: Execution) -> LogText:
+    log = ExecutionLog.objects.filter(execution=execution).first()
+    if log is None:
+        return LogText(output="", error="", truncated=False, size=0)
+    return LogText(output=log.output, error=log.error_msg, truncated=log.truncated, size=log.size)
+
+
+class Stats(TypedDict):
+    """Counts of ended executions; the rate is in percent of them, the average in ms."""
+
+    total_count: int
+    success_count: int
+    failure_count: int
+    timeout_count: int
+    cancelled_count: int
+    success_rate: float | None
+    avg_duration: int | None
+
+
+def stats(executions: QuerySet[Execution]) -> Stats:
+    """Statistics over the ended executions of a queryset (PRD §8.3). Cancelled ones do not lower the rate."""
+    counted: dict[str, Any] = executions.order_by().aggregate(
+        success=Count("id", filter=Q(status=ExecutionStatus.SUCCESS)),
+        failure=Count("id", filter=Q(status=ExecutionStatus.FAILURE)),
+        timeout=Count("id", filter=Q(status=ExecutionStatus.TIMEOUT)),
+        cancelled=Count("id", filter=Q(status=ExecutionStatus.CANCELLED)),
+        average=Avg("duration", filter=Q(status=ExecutionStatus.SUCCESS)),
+    )
+    judged = counted["success"] + counted["failure"] + counted["timeout"]
+    return Stats(
+        total_count=judged + counted["cancelled"],
+        success_count=counted["success"],
+        failure_count=counted["failure"],
+        timeout_count=counted["timeout"],
+        cancelled_count=counted["cancelled"],
+        success_rate=round(100 * counted["success"] / judged, 1) if judged else None,
+        avg_duration=round(counted["average"]) if counted["average"] is not None else None,
+    )
+
+
+def since(days: int, now: datetime | None = None) -> datetime:
+    """Midnight, in the current time zone, of the first of the last `days` days (1: today)."""
+    local = timezone.localtime(now)
+    return (local - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,72 @@
+"""/api/v1/groups (PRD §8.2)."""
+
+from typing import Any
+
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from groups_app import actions
+from groups_app.models import Client, Group
+from groups_app.selectors import clients_for, groups_for
+from quartzflow.api.requests import get_or_404, object_body
+
+
+class GroupSerializer(serializers.ModelSerializer[Group]):
+    tags = serializers.ListField(source="tag_list", child=serializers.CharField(), read_only=True)
+    online_count = serializers.IntegerField(read_only=True)
+    client_count = serializers.IntegerField(read_only=True)
+    task_count = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = Group
+        fields = ["id", "name", "description", "tags", "online_count", "client_count", "task_count"]
+
+
+class ClientSerializer(serializers.ModelSerializer[Client]):
+    group = serializers.CharField(source="group.name", default=None, read_only=True)
+
+    class Meta:
+        model = Client
+        fields = [
+            "id", "client_id", "group_id", "group", "hostname", "ip", "kind", "status", "approval", "version", "os", "arch",
+            "labels", "task_version", "running", "last_heartbeat", "connected_at",
+        ]  # fmt: skip
+
+
+class GroupViewSet(viewsets.GenericViewSet[Group]):
+    """Host groups; the list is not paged (PRD §8.2)."""
+
+    serializer_class = GroupSerializer
+    queryset = Group.objects.none()
+
+    def get_queryset(self) -> Any:
+        return groups_for(self.request.user)
+
+    def list(self, request: Request) -> Response:
+        return Response(self.get_serializer(self.get_queryset(), many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
+
+    def create(self, request: Request) -> Response:
+        group = actions.do_save_group(request.user, object_body(request))
+        return Response(
+            self.get_serializer(get_or_404(self.get_queryset(), group.pk)).data, status=status.HTTP_201_CREATED
+        )
+
+    def update(self, request: Request, pk: str) -> Response:
+        group = actions.do_save_group(request.user, object_body(request), get_or_404(self.get_queryset(), pk))
+        return Response(self.get_serializer(get_or_404(self.get_queryset(), group.pk)).data)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        actions.do_delete_group(request.user, get_or_404(self.get_queryset(), pk))
+        return Response(None)
+
+    @action(detail=True)
+    def clients(self, request: Request, pk: str) -> Response:
+        """The hosts of a group."""
+        group = get_or_404(self.get_queryset(), pk)
+        page = self.paginate_queryset(clients_for(request.user).filter(group=group))
+        return self.get_paginated_response(ClientSerializer(page, many=True).data)

@@ -1,0 +1,49 @@
+"""All reads of groups, clients and bridges that pages, API and other apps share."""
+
+from collections.abc import Iterable
+
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from quartzflow.permissions import User, visible
+
+from .choices import ClientApproval, ClientKind, ClientStatus
+from .models import Bridge, Client, Group
+
+
+def groups_for(user: User) -> QuerySet[Group]:
+    """The groups a user may see, each with `client_count`, `online_count` and `task_count`."""
+    return visible(user, Group.objects.all()).annotate(
+        client_count=Count("clients", distinct=True),
+        online_count=Count("clients", filter=Q(clients__status=ClientStatus.ONLINE), distinct=True),
+        task_count=Count("tasks", distinct=True),
+    )
+
+
+def clients_for(user: User) -> QuerySet[Client]:
+    """The clients a user may see: all with the model permission, else those of visible groups."""
+    clients = Client.objects.select_related("group")
+    if user.has_perm("groups_app.view_client"):  # type: ignore[union-attr]
+        return clients
+    return clients.filter(group__in=visible(user, Group.objects.all()))
+
+
+def live_bridges() -> list[Bridge]:
+    """Bridges whose lease has not expired."""
+    return list(Bridge.objects.filter(expires_at__gt=timezone.now()))
+
+
+def online_clients(group_ids: Iterable[int] | None) -> list[tuple[str, int | None, str]]:
+    """(client id, group id, bridge id) of clients that can get work now; `None`: of every group. Ordered by client id."""
+    clients = Client.objects.filter(
+        status=ClientStatus.ONLINE, approval=ClientApproval.APPROVED, kind=ClientKind.AGENT
+    ).exclude(bridge_id="")
+    if group_ids is not None:
+        clients = clients.filter(group_id__in=list(group_ids))
+    return list(clients.order_by("client_id").values_list("client_id", "group_id", "bridge_id"))
+
+
+def bridges_of(client_ids: Iterable[str]) -> dict[str, str]:
+    """client id → id of the bridge that holds its session; offline clients are left out."""
+    rows = Client.objects.filter(client_id__in=list(client_ids), status=ClientStatus.ONLINE).exclude(bridge_id="")
+    return dict(rows.values_list("client_id", "bridge_id"))

@@ -1,0 +1,32 @@
+"""/api/v1/: every app's endpoints in one router."""
+
+from django.urls import re_path
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from executions_app.api.views import ExecutionViewSet
+from groups_app.api.views import GroupViewSet
+from quartzflow.errors import NotFound
+from tasks_app.api.views import TaskViewSet
+
+from .routers import OptionalSlashRouter
+
+router = OptionalSlashRouter()
+router.register("tasks", TaskViewSet, basename="task")
+router.register("groups", GroupViewSet, basename="group")
+router.register("executions", ExecutionViewSet, basename="execution")
+
+
+class UnknownPath(APIView):
+    """Anything else under /api/v1/ answers 404 as JSON, to those who are signed in."""
+
+    schema = None
+
+    def _missing(self, request: Request, *args: object, **kwargs: object) -> Response:
+        raise NotFound
+
+    get = post = put = patch = delete = _missing
+
+
+urlpatterns = [*router.urls, re_path(r"^.*$", UnknownPath.as_view())]

@@ -1,0 +1,85 @@
+"""Wake-ups to the bridges over the channel layer.
+
+They are hints: what they speak of is a committed row, and every bridge sweeps the tables too. So a full or
+unreachable layer is logged and otherwise ignored.
+"""
+
+from typing import Literal, TypedDict
+
+import structlog
+from asgiref.sync import async_to_sync
+from channels.exceptions import ChannelFull
+from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatch(TypedDict):
+    """Instructions for some clients of the bridge: [client_id, serialised TaskExecution]."""
+
+    type: Literal["dispatch"]
+    items: list[tuple[str, bytes]]
+
+
+class Config(TypedDict):
+    """The configuration has this version now."""
+
+    type: Literal["config"]
+    version: int
+
+
+class Cancel(TypedDict):
+    """[client_id, execution_id, reason] to stop."""
+
+    type: Literal["cancel"]
+    items: list[tuple[str, str, str]]
+
+
+class LogWatch(TypedDict):
+    """Somebody reads this execution's log now, or no longer does."""
+
+    type: Literal["log_watch"]
+    client_id: str
+    execution_id: str
+    watching: bool
+
+
+class Close(TypedDict):
+    """The client's session must end now (credential revoked, client deleted)."""
+
+    type: Literal["close"]
+    client_id: str
+    reason: str
+
+
+BridgeMessage = Dispatch | Config | Cancel | LogWatch | Close
+
+
+def channel_name(bridge_id: str) -> str:
+    """The channel of one bridge; channel names allow letters, digits, hyphen, underscore and period."""
+    return "bridge." + "".join(c if c.isalnum() and c.isascii() or c in "-_" else "-" for c in bridge_id)[:80]
+
+
+def send(bridge_id: str, message: BridgeMessage) -> bool:
+    """Send one message to one bridge; False (and a log line) when the layer did not take it."""
+    return send_all([(bridge_id, message)])
+
+
+def send_all(messages: list[tuple[str, BridgeMessage]]) -> bool:
+    """Send several messages in one go; each message is tried. False when any was not taken."""
+    if not messages:
+        return True
+
+    async def run() -> bool:
+        layer = get_channel_layer()
+        complete = True
+        for bridge_id, message in messages:
+            try:
+                await layer.send(channel_name(bridge_id), message)
+            except (ChannelFull, RedisError, OSError) as error:
+                complete = False
+                log.warning("wake-up not sent", bridge=bridge_id, type=message["type"], error=str(error))
+        return complete
+
+    return async_to_sync(run)()

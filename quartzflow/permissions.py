@@ -1,0 +1,50 @@
+"""Who may do what to which object: model permissions for everything of a kind, guardian's for single objects.
+
+One rule extends rights through groups: whoever may view, trigger, … *tasks* through a task's own permissions has them
+for that task and its executions only; whoever may view a group sees its hosts.
+"""
+
+from typing import TypeVar
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Model, QuerySet
+from guardian.shortcuts import get_objects_for_user
+
+from .errors import NotAllowed, NotFound
+
+M = TypeVar("M", bound=Model)
+User = AbstractBaseUser | AnonymousUser
+
+
+def codename(model: type[Model], action: str) -> str:
+    """`app.action_model`, or `app.action` for an action that is a whole codename of the model already."""
+    meta = model._meta
+    own = {name for name, _ in meta.permissions}
+    return f"{meta.app_label}.{action}" if action in own else f"{meta.app_label}.{action}_{meta.model_name}"
+
+
+def visible(user: User, queryset: QuerySet[M], action: str = "view") -> QuerySet[M]:
+    """The rows of a queryset on which the user may do `action`."""
+    if not user.is_active:  # type: ignore[union-attr]
+        return queryset.none()
+    permission = codename(queryset.model, action)
+    return get_objects_for_user(user, permission, queryset, accept_global_perms=True)  # type: ignore[no-any-return]
+
+
+def allowed(user: User, obj: Model, action: str) -> bool:
+    """Whether the user may do `action` to the object, by a model permission or one on the object itself."""
+    permission = codename(type(obj), action)
+    return user.has_perm(permission) or user.has_perm(permission, obj)  # type: ignore[union-attr]
+
+
+def check(user: User, obj: Model, action: str) -> None:
+    """Raises NotFound when the user may not even see the object, NotAllowed when only the action is denied."""
+    if allowed(user, obj, action):
+        return
+    raise NotAllowed if action != "view" and allowed(user, obj, "view") else NotFound
+
+
+def check_create(user: User, model: type[Model]) -> None:
+    """Raises NotAllowed unless the user may add objects of this kind."""
+    if not user.has_perm(codename(model, "add")):  # type: ignore[union-attr]
+        raise NotAllowed

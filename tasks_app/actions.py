@@ -1,0 +1,210 @@
+"""All writes to tasks (FR-1). Pages, API, commands and Celery tasks call these; nothing else writes tb_task.
+
+Each change takes a configuration version in its own transaction, which the scheduler and the agents follow.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from quartzflow_agent.cron import ScheduleError
+
+from groups_app.models import Group
+from groups_app.selectors import groups_for
+from quartzflow.errors import Conflict, InvalidInput
+from quartzflow.execution_status import ExecutionStatus
+from quartzflow.permissions import User, check, check_create
+
+from . import periodic
+from .choices import ChangeAction, ExecutorType, ScheduleType, TaskStatus
+from .configs import next_version, record_task_changes
+from .executors import check_executor_config
+from .models import SCHEDULE_FIELDS, Task, TaskGroup
+
+# What a caller may set; ids, versions, owner and times are not among it.
+EDITABLE = (
+    "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval",
+    "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at",
+    "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
+)  # fmt: skip
+
+
+def do_create_task(user: User, data: dict[str, Any]) -> Task:
+    """Create a task. `data`: fields of EDITABLE and `group_ids`. Raises InvalidInput naming the fields, NotAllowed."""
+    check_create(user, Task)
+    task = Task(owner=user, created_by=user.get_username()[:64])  # type: ignore[misc, union-attr]
+    groups = check_task(user, task, data)
+    with transaction.atomic():
+        task.version = next_version()
+        task.save()
+        _bind(task, groups or [])
+        periodic.save_periodic_task(task)
+        record_task_changes(task.version, [(task, _scope(task), ChangeAction.TASK)])
+    return task
+
+
+def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool = False) -> Task:
+    """Change a task's fields. Refused while it executes (FR-1.2) unless `force`.
+
+    Raises InvalidInput, NotAllowed, NotFound, Conflict.
+    """
+    check(user, task, "change")
+    before_schedule = tuple(getattr(task, field) for field in SCHEDULE_FIELDS)
+    groups = check_task(user, task, data)
+    with transaction.atomic():
+        version = next_version()  # also keeps two edits of the same task apart
+        if not force and is_executing(task):
+            raise Conflict(_("The task is executing. Wait for it to end, cancel it, or say that you want to edit it anyway."))
+        before = _scope(task)
+        schedule_changed = before_schedule != tuple(getattr(task, field) for field in SCHEDULE_FIELDS)
+        if schedule_changed:
+            _start_schedule(task)
+        task.version = version
+        task.save()
+        if groups is not None:
+            _bind(task, groups)
+        periodic.save_periodic_task(task)
+        if schedule_changed:
+            periodic.forget_last_run(task)
+        after = _scope(task)
+        touched = None if before is None or after is None else before | after
+        record_task_changes(version, [(task, touched, ChangeAction.TASK)])
+    return task
+
+
+def do_set_enabled(user: User, tasks: Iterable[Task], enabled: bool) -> int:
+    """Enable or disable tasks, effective at once (FR-1.3). Returns how many changed; raises for the first not allowed."""
+    tasks = list(tasks)
+    for task in tasks:
+        check(user, task, "change")
+    return _set_enabled(tasks, enabled)
+
+
+def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
+    """Delete tasks; their executions stay readable. executions_app.control also ends what waits or runs."""
+    tasks = list(tasks)
+    for task in tasks:
+        check(user, task, "delete")
+    with transaction.atomic():
+        version = next_version()
+        record_task_changes(version, [(task, _scope(task), ChangeAction.TASK_DELETED) for task in tasks])
+        ids = [task.pk for task in tasks]
+        periodic.delete_periodic_tasks([task.periodic_task_id for task in tasks if task.periodic_task_id])
+        Task.objects.filter(pk__in=ids).delete()
+    return len(tasks)
+
+
+def expire_once(task_ids: Iterable[int]) -> int:
+    """Disable `once` tasks that have fired (自动失效). Called by the scheduler."""
+    tasks = list(Task.objects.filter(pk__in=list(task_ids), schedule_type=ScheduleType.ONCE))
+    return _set_enabled(tasks, False)
+
+
+def _set_enabled(tasks: list[Task], enabled: bool) -> int:
+    status = TaskStatus.ENABLED if enabled else TaskStatus.DISABLED
+    with transaction.atomic():
+        version = next_version()
+        changing = list(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status=status))
+        ids = [task.pk for task in changing]
+        Task.objects.filter(pk__in=ids).update(status=status, version=version, updated_at=timezone.now())
+        periodic.set_enabled(changing, enabled)
+        if enabled:
+            # What was missed while it was off is not made up for.
+            for task in changing:
+                periodic.forget_last_run(task)
+        record_task_changes(version, [(task, _scope(task), ChangeAction.TASK) for task in changing])
+    for task in tasks:
+        task.status = status
+    return len(ids)
+
+
+def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | None:
+    """Put `data` into the (unsaved) task and validate all of it. Returns the groups when `data` names some.
+
+    Raises InvalidInput with every wrong field at once.
+    """
+    errors: dict[str, list[Any]] = {}
+    for name, value in data.items():
+        if name in EDITABLE:
+            setattr(task, name, value.strip() if isinstance(value, str) and name != "description" else value)
+        elif name != "group_ids":
+            errors[name] = [_("Unknown field.")]
+    try:
+        task.full_clean(exclude=["periodic_task", "owner", "executor_config"])
+    except ValidationError as error:
+        for name, messages in error.message_dict.items():
+            errors.setdefault(name, []).extend(messages)
+    if "executor_type" not in errors:
+        task.executor_config, wrong = check_executor_config(ExecutorType(task.executor_type), task.executor_config)
+        if wrong:
+            errors["executor_config"] = wrong
+    if not isinstance(task.labels, dict) or not all(isinstance(v, str) for v in task.labels.values()):
+        errors["labels"] = [_("Must be an object of names and texts.")]
+    _check_schedule(task, errors)
+    groups = _check_groups(user, task, data, errors)
+    if errors:
+        raise InvalidInput(errors)
+    if task.pk is None:
+        _start_schedule(task)
+    return groups
+
+
+def _check_schedule(task: Task, errors: dict[str, list[Any]]) -> None:
+    if any(name in errors for name in ("schedule_type", *SCHEDULE_FIELDS)):
+        return
+    if task.start_at and task.end_at and task.start_at >= task.end_at:
+        errors["end_at"] = [_("Must be after the beginning.")]
+        return
+    try:
+        task.schedule_spec().validate()
+    except ScheduleError as error:
+        field = error.field if error.field in SCHEDULE_FIELDS else "cron_expr"
+        errors[field] = [error.render(_)]
+
+
+def _check_groups(user: User, task: Task, data: dict[str, Any], errors: dict[str, list[Any]]) -> list[Group] | None:
+    """The groups that `data` names; each must be visible to the user (no binding to a group one may not know of)."""
+    if "group_ids" not in data:
+        if task.pk is None and not task.is_global:
+            errors["group_ids"] = [_("Choose at least one group, or every host.")]
+        return None
+    ids = data["group_ids"]
+    if not isinstance(ids, list) or not all(isinstance(pk, int) and not isinstance(pk, bool) for pk in ids):
+        errors["group_ids"] = [_("Must be a list of group ids.")]
+        return None
+    groups = list(groups_for(user).filter(pk__in=ids))
+    if missing := sorted(set(ids) - {group.pk for group in groups}):
+        errors["group_ids"] = [_("There is no group %(ids)s.") % {"ids": ", ".join(map(str, missing))}]
+    elif not groups and not task.is_global:
+        errors["group_ids"] = [_("Choose at least one group, or every host.")]
+    return groups
+
+
+def _start_schedule(task: Task) -> None:
+    """A new schedule counts from now."""
+    task.next_fire_at = None
+    task.anchor_at = task.start_at or timezone.now().replace(microsecond=0) if task.schedule_type == ScheduleType.FIXED_RATE else None
+
+
+def _bind(task: Task, groups: list[Group]) -> None:
+    """Bind the task to exactly these groups."""
+    wanted = {group.pk for group in groups}
+    TaskGroup.objects.filter(task=task).exclude(group_id__in=wanted).delete()
+    have = set(TaskGroup.objects.filter(task=task).values_list("group_id", flat=True))
+    TaskGroup.objects.bulk_create(TaskGroup(task=task, group_id=pk) for pk in sorted(wanted - have))
+
+
+def _scope(task: Task) -> set[int] | None:
+    """The ids of the groups whose hosts hold the task; None: every host."""
+    if task.is_global:
+        return None
+    return set(TaskGroup.objects.filter(task=task).values_list("group_id", flat=True))
+
+
+def is_executing(task: Task) -> bool:
+    """Whether any execution of the task is running now (one waiting for its time does not count)."""
+    return bool(task.executions.filter(status=ExecutionStatus.RUNNING).exists())  # type: ignore[attr-defined]
+

@@ -1,0 +1,59 @@
+"""What a task can be. The database codes are the PRD's (§5.2)."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+from quartzflow_agent.protocol import task_pb2
+
+
+class ExecutorType(models.IntegerChoices):
+    SHELL = 1, _("Shell")
+    HTTP = 2, _("HTTP")
+    PLUGIN = 3, _("Plugin")
+
+    @property
+    def wire(self) -> "task_pb2.ExecutorType.ValueType":
+        """The code on the wire (PRD §9: 0..2)."""
+        return task_pb2.ExecutorType.Value(self.name)
+
+
+class TaskStatus(models.IntegerChoices):
+    DISABLED = 0, _("Disabled")
+    ENABLED = 1, _("Enabled")
+
+
+class ScheduleType(models.TextChoices):
+    CRON = "cron", _("Cron expression")
+    FIXED_RATE = "fixed_rate", _("Fixed rate")
+    FIXED_DELAY = "fixed_delay", _("Fixed delay")
+    ONCE = "once", _("Once")
+    NONE = "none", _("Not scheduled")
+
+
+class MisfirePolicy(models.TextChoices):
+    FIRE_ONCE = "fire_once", _("Fire once")
+    SKIP = "skip", _("Skip")
+    FIRE_ALL = "fire_all", _("Fire all")
+
+
+class ConcurrencyPolicy(models.TextChoices):
+    QUEUE = "queue", _("Queue")
+    SKIP = "skip", _("Skip")
+    REPLACE = "replace", _("Replace the running one")
+
+
+class Routing(models.TextChoices):
+    BROADCAST = "broadcast", _("Every host")
+    RANDOM = "random", _("One at random")
+    ROUND_ROBIN = "round_robin", _("One in turn")
+    LEAST_LOADED = "least_loaded", _("The least loaded")
+    CONSISTENT_HASH = "consistent_hash", _("Always the same (consistent hash)")
+    FAILOVER = "failover", _("The first online")
+    SHARDING = "sharding", _("Sharded over all hosts")
+
+
+class ChangeAction(models.TextChoices):
+    """Why a configuration version exists."""
+
+    TASK = "task", _("Task changed")
+    TASK_DELETED = "task_deleted", _("Task deleted")
+    CLIENT = "client", _("Host moved")

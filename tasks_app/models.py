@@ -1,0 +1,163 @@
+"""Tasks, their groups and the log of configuration versions (PRD §5.2)."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
+from quartzflow_agent.schedule import Schedule
+
+from groups_app.models import Group
+
+from .choices import (
+    ChangeAction,
+    ConcurrencyPolicy,
+    ExecutorType,
+    MisfirePolicy,
+    Routing,
+    ScheduleType,
+    TaskStatus,
+)
+
+
+class Task(models.Model):
+    """A unit of work: what runs, when, on which groups. Written only through tasks_app.actions."""
+
+    name = models.CharField(_("name"), max_length=128, unique=True)
+    description = models.CharField(_("description"), max_length=512, blank=True)
+    executor_type = models.SmallIntegerField(_("executor"), choices=ExecutorType, default=ExecutorType.SHELL)
+    executor_config = models.JSONField(_("executor configuration"), default=dict)
+    cron_expr = models.CharField(_("cron expression"), max_length=64, blank=True)
+    timeout = models.IntegerField(
+        _("timeout"), default=300, validators=[MinValueValidator(10), MaxValueValidator(3600)], help_text=_("Seconds, 10 to 3600.")
+    )
+    retry_count = models.IntegerField(_("retries"), default=0, validators=[MinValueValidator(0), MaxValueValidator(10)])
+    retry_interval = models.IntegerField(
+        _("retry interval"), default=60, validators=[MinValueValidator(1), MaxValueValidator(86400)], help_text=_("Seconds.")
+    )
+    concurrency = models.IntegerField(
+        _("concurrency"), default=1, validators=[MinValueValidator(1), MaxValueValidator(100)], help_text=_("Running at once on one host.")
+    )
+    status = models.SmallIntegerField(_("status"), choices=TaskStatus, default=TaskStatus.ENABLED)
+    created_by = models.CharField(_("created by"), max_length=64, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("owner"), null=True, blank=True, on_delete=models.SET_NULL
+    )
+    groups = models.ManyToManyField(Group, verbose_name=_("groups"), through="TaskGroup", related_name="tasks", blank=True)
+    is_global = models.BooleanField(_("on every host"), default=False)
+    labels = models.JSONField(_("labels"), default=dict, blank=True)
+    schedule_type = models.CharField(_("schedule"), max_length=12, choices=ScheduleType, default=ScheduleType.CRON)
+    timezone = models.CharField(_("time zone"), max_length=64, default="Asia/Shanghai")
+    interval_seconds = models.IntegerField(
+        _("interval"), null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(366 * 86400)], help_text=_("Seconds.")
+    )
+    run_at = models.DateTimeField(_("run at"), null=True, blank=True)
+    # fixed_rate fires at anchor + n·interval, so its phase survives restarts and edits of other fields.
+    anchor_at = models.DateTimeField(null=True, blank=True, editable=False)
+    start_at = models.DateTimeField(_("not before"), null=True, blank=True)
+    end_at = models.DateTimeField(_("not after"), null=True, blank=True)
+    misfire_policy = models.CharField(_("when missed"), max_length=10, choices=MisfirePolicy, default=MisfirePolicy.FIRE_ONCE)
+    misfire_grace = models.IntegerField(
+        _("grace time"), default=3600, validators=[MinValueValidator(1), MaxValueValidator(30 * 86400)], help_text=_("Seconds after its time in which a missed firing is still made up for.")
+    )
+    concurrency_policy = models.CharField(
+        _("when still running"), max_length=8, choices=ConcurrencyPolicy, default=ConcurrencyPolicy.QUEUE
+    )
+    routing = models.CharField(_("routing"), max_length=16, choices=Routing, default=Routing.BROADCAST)
+    # fixed_delay: set when the whole run has ended.
+    next_fire_at = models.DateTimeField(null=True, blank=True, editable=False)
+    version = models.BigIntegerField(_("version"), default=0, editable=False)
+    periodic_task = models.OneToOneField(
+        PeriodicTask, null=True, editable=False, on_delete=models.SET_NULL, related_name="quartz_task"
+    )
+
+    class Meta:
+        db_table = "tb_task"
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
+        ordering = ["-id"]
+        permissions = [
+            ("trigger_task", _("Can run the task now")),
+            ("cancel_task", _("Can cancel the task's executions")),
+            ("view_logs_task", _("Can read the task's logs")),
+        ]
+        indexes = [models.Index(fields=["status"], name="idx_task_status")]  # list filter; enabled tasks at start
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.status == TaskStatus.ENABLED
+
+    def schedule_spec(self) -> Schedule:
+        """When this task fires, as the scheduler and the agents compute it."""
+        values = {field: getattr(self, field) for field in SCHEDULE_FIELDS}
+        return Schedule(**{**values, "interval_seconds": self.interval_seconds or 0})
+
+    def schedule_text(self) -> Any:
+        """The schedule in one short piece for lists."""
+        if self.schedule_type == ScheduleType.CRON:
+            return self.cron_expr
+        if self.schedule_type == ScheduleType.FIXED_RATE:
+            return _("every %(seconds)s s") % {"seconds": self.interval_seconds}
+        if self.schedule_type == ScheduleType.FIXED_DELAY:
+            return _("%(seconds)s s after the end") % {"seconds": self.interval_seconds}
+        return ScheduleType(self.schedule_type).label
+
+
+SCHEDULE_FIELDS = (
+    "schedule_type",
+    "cron_expr",
+    "timezone",
+    "interval_seconds",
+    "run_at",
+    "anchor_at",
+    "start_at",
+    "end_at",
+    "misfire_policy",
+    "misfire_grace",
+)
+
+
+class TaskGroup(models.Model):
+    """Binds a task to a group (FR-3.3)."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE)
+    # A group that tasks are bound to cannot be deleted.
+    group = models.ForeignKey(Group, on_delete=models.PROTECT)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "tb_task_group"
+        constraints = [models.UniqueConstraint(fields=["task", "group"], name="uk_task_group")]
+
+
+class ConfigVersion(models.Model):
+    """One row: the newest configuration version. Locked by whoever makes the next one, so commit order is version order."""
+
+    version = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "tb_config_version"
+
+
+class ConfigChange(models.Model):
+    """What changed at a version: the scheduler's and the agents' cursor."""
+
+    id = models.BigAutoField(primary_key=True)
+    version = models.BigIntegerField(db_index=True)  # cursor reads: version > seen
+    action = models.CharField(max_length=12, choices=ChangeAction)
+    task_id = models.BigIntegerField(null=True)
+    client_id = models.CharField(max_length=64, blank=True)
+    # Groups that the task was or is bound to; null: every host.
+    group_ids = models.JSONField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "tb_config_change"
