@@ -1,6 +1,7 @@
 """The WebSocket behind every live page: /ws/live/.
 
-The page says what it shows; each object is checked against the user's permissions, then a snapshot is sent, then changes.
+The page says what it shows; each object is checked against the user's permissions, then a snapshot is sent,
+then changes.
 Client → server: {"action": "subscribe" | "unsubscribe", "executions": [ids], "tasks": [ids], "feed": true, "log": id}.
 Server → client: snapshot, executions, output, denied (see the docs of the protocol).
 """
@@ -18,9 +19,9 @@ from django.utils import translation
 from groups_app.selectors import bridges_of
 from quartzflow import bridges
 from quartzflow.execution_status import ExecutionStatus
-from quartzflow.permissions import visible
 from quartzflow.middleware import CODES
 from quartzflow.models import UserPreference
+from quartzflow.permissions import visible
 from tasks_app.models import Task
 
 from .choices import FailureReason
@@ -41,7 +42,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await self.close(code=CLOSE_UNAUTHENTICATED)
             return
         self.groups_joined: set[str] = set()
-        self.logs: dict[int, tuple[str, str]] = {}  # execution pk → (client id, execution id) whose log is read
+        self.logs: dict[
+            int, tuple[str, str]
+        ] = {}  # execution pk → (client id, execution id) whose log is read
         self.language = await self._language()
         await self.accept()
         self.keeper = asyncio.create_task(self._keep_watching())
@@ -98,15 +101,23 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
 
     @database_sync_to_async
     def _language(self) -> str:
-        preference = UserPreference.objects.filter(user=self.scope["user"]).values_list("language", flat=True).first()
+        preference = (
+            UserPreference.objects.filter(user=self.scope["user"]).values_list("language", flat=True).first()
+        )
         code = preference or self.scope.get("cookies", {}).get(settings.LANGUAGE_COOKIE_NAME, "")
         return code if code in CODES else settings.LANGUAGE_CODE
 
     @database_sync_to_async
-    def _look_up(self, executions: list[int], tasks: list[int], feed: bool) -> tuple[list[Row], list[int], bool]:
+    def _look_up(
+        self, executions: list[int], tasks: list[int], feed: bool
+    ) -> tuple[list[Row], list[int], bool]:
         user = self.scope["user"]
         rows = [row(e) for e in executions_for(user).filter(pk__in=executions)] if executions else []
-        seen = list(visible(user, Task.objects.filter(pk__in=tasks)).values_list("pk", flat=True)) if tasks else []
+        seen = (
+            list(visible(user, Task.objects.filter(pk__in=tasks)).values_list("pk", flat=True))
+            if tasks
+            else []
+        )
         return rows, seen, feed and user.has_perm("executions_app.view_execution")
 
     async def _open_log(self, pk: int) -> None:
@@ -115,7 +126,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await self.send_json({"event": "denied", "what": [f"log {pk}"]})
             return
         text, self.logs[pk] = found
-        await self.send_json({"event": "output", "execution": pk, "offset": 0, "text": text, "snapshot": True})
+        await self.send_json(
+            {"event": "output", "execution": pk, "offset": 0, "text": text, "snapshot": True}
+        )
         await self._watch_log(pk, True)
 
     @database_sync_to_async
@@ -168,7 +181,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                 {
                     **r,
                     "status_label": str(ExecutionStatus(r["status"]).label),
-                    "reason_label": str(FailureReason(r["failure_reason"]).label) if r["failure_reason"] else "",
+                    "reason_label": str(FailureReason(r["failure_reason"]).label)
+                    if r["failure_reason"]
+                    else "",
                 }
                 for r in rows
             ]

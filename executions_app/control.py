@@ -57,7 +57,10 @@ def check_params(params: Any) -> dict[str, str]:
         wrong.append(_("At most %(count)s parameters.") % {"count": MAX_PARAMS})
     for name, value in params.items():
         if not isinstance(name, str) or not PARAM_NAME.match(name):
-            wrong.append(_("%(name)s: a name has letters, digits and underscores and begins with a letter.") % {"name": name})
+            wrong.append(
+                _("%(name)s: a name has letters, digits and underscores and begins with a letter.")
+                % {"name": name}
+            )
             continue
         if isinstance(value, bool):
             value = "true" if value else "false"

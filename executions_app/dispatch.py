@@ -93,13 +93,17 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
 def _load(task_ids: set[int]) -> dict[int, _Prepared]:
     """The tasks by id, from the cache where their version is still the same."""
     versions = dict(Task.objects.filter(pk__in=task_ids).values_list("pk", "version"))
-    stale = [pk for pk, version in versions.items() if pk not in _prepared or _prepared[pk].task.version != version]
+    stale = [
+        pk for pk, version in versions.items() if pk not in _prepared or _prepared[pk].task.version != version
+    ]
     if len(_prepared) > 50_000:
         _prepared.clear()
         stale = list(versions)
     if stale:
         groups: dict[int, set[int]] = {}
-        for task_id, group_id in TaskGroup.objects.filter(task_id__in=stale).values_list("task_id", "group_id"):
+        for task_id, group_id in TaskGroup.objects.filter(task_id__in=stale).values_list(
+            "task_id", "group_id"
+        ):
             groups.setdefault(task_id, set()).add(group_id)
         for task in Task.objects.filter(pk__in=stale):
             bound = None if task.is_global else frozenset(groups.get(task.pk, ()))
@@ -180,11 +184,15 @@ def _executions(firing: Firing, prepared: _Prepared, targets: _Targets) -> list[
         ]
     if routing.is_sharded(task):
         total = len(chosen)
-        return [make(c, g, index, shard_index=index, shard_total=total) for index, (c, g) in enumerate(chosen)]
+        return [
+            make(c, g, index, shard_index=index, shard_total=total) for index, (c, g) in enumerate(chosen)
+        ]
     return [make(client_id, group_id, None) for client_id, group_id in chosen]
 
 
-def _after_commit(fresh: list[Execution], tasks: Mapping[int, _Prepared], bridge_of: Mapping[str, str]) -> None:
+def _after_commit(
+    fresh: list[Execution], tasks: Mapping[int, _Prepared], bridge_of: Mapping[str, str]
+) -> None:
     batches: dict[str, list[tuple[str, bytes]]] = {}
     for execution in fresh:
         if execution.status == ExecutionStatus.PENDING and (bridge := bridge_of.get(execution.client_id)):
@@ -233,7 +241,8 @@ def pending_for_bridge(bridge_id: str, created_before: datetime) -> list[tuple[s
     return [
         (row.client_id, instruction(row, tasks[row.task_id].template))
         for row in rows
-        if row.task_id in tasks and (tasks[row.task_id].task.is_enabled or row.execution_type != ExecutionType.SCHEDULED)
+        if row.task_id in tasks
+        and (tasks[row.task_id].task.is_enabled or row.execution_type != ExecutionType.SCHEDULED)
     ]
 
 
@@ -244,12 +253,19 @@ def expire_overdue(now: datetime | None = None) -> int:
     → FAILURE agent_lost. Returns how many ended.
     """
     now = now or timezone.now()
-    overdue = Execution.objects.filter(status__in=LIVE, scheduled_time__lt=now - timedelta(seconds=settings.QF_PENDING_GRACE))
-    expired = list(overdue.filter(status=ExecutionStatus.PENDING, accepted_at=None).values_list("pk", flat=True)[:5000])
+    overdue = Execution.objects.filter(
+        status__in=LIVE, scheduled_time__lt=now - timedelta(seconds=settings.QF_PENDING_GRACE)
+    )
+    expired = list(
+        overdue.filter(status=ExecutionStatus.PENDING, accepted_at=None).values_list("pk", flat=True)[:5000]
+    )
     waiting = overdue.filter(status=ExecutionStatus.PENDING).exclude(accepted_at=None)
     # One that an online agent holds may queue behind the one before; one of an agent that is gone may not.
     offline = Client.objects.filter(status=ClientStatus.OFFLINE).values("client_id")
-    silent = [*waiting.filter(client_id__in=offline)[:5000], *overdue.filter(status=ExecutionStatus.RUNNING, next_retry_at=None)[:5000]]
+    silent = [
+        *waiting.filter(client_id__in=offline)[:5000],
+        *overdue.filter(status=ExecutionStatus.RUNNING, next_retry_at=None)[:5000],
+    ]
     lost = [
         e.pk
         for e in silent
@@ -268,4 +284,3 @@ def expire_overdue(now: datetime | None = None) -> int:
 def new_firing(task: Task, execution_type: ExecutionType, **extra: Any) -> Firing:
     """A firing by hand, API or dependency: now, under a name of its own."""
     return Firing(task.pk, datetime.now(UTC), unique=uuid7(), execution_type=execution_type, **extra)
-

@@ -79,7 +79,7 @@ Report = Accepted | Rejected | Progress | Result
 
 @dataclass
 class IngestOutcome:
-    """committed: ids of results that are in the database now, to be acknowledged; refused: id → why it never will be."""
+    """committed: ids of results that are in the database, to be acknowledged; refused: id → why it never will be."""
 
     committed: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
@@ -110,7 +110,9 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
     outcome = IngestOutcome()
     with transaction.atomic():
         known = _read({report.execution_id for report in reports})
-        known |= _insert_local([r for r in reports if isinstance(r, Result) and r.execution_id not in known], outcome)
+        known |= _insert_local(
+            [r for r in reports if isinstance(r, Result) and r.execution_id not in known], outcome
+        )
         mine: list[Report] = []
         for report in reports:
             row = known.get(report.execution_id)
@@ -156,9 +158,13 @@ def _insert_local(results: list[Result], outcome: IngestOutcome) -> dict[str, _K
     fresh: list[Execution] = []
     task_ids = {int(r.message.task_id) for r in results if r.message.task_id.isdecimal()}
     tasks = {task.pk: task for task in Task.objects.filter(pk__in=task_ids)}
-    once_known = set(ConfigChange.objects.filter(task_id__in=task_ids - tasks.keys()).values_list("task_id", flat=True))
+    once_known = set(
+        ConfigChange.objects.filter(task_id__in=task_ids - tasks.keys()).values_list("task_id", flat=True)
+    )
     groups = dict(
-        Client.objects.filter(client_id__in={r.client_id for r in results}).values_list("client_id", "group_id")
+        Client.objects.filter(client_id__in={r.client_id for r in results}).values_list(
+            "client_id", "group_id"
+        )
     )
     for report in results:
         m = report.message
@@ -212,7 +218,9 @@ def _start(reports: list[Progress]) -> set[int]:
         Execution,
         key=("execution_id", "retry_count"),
         columns=("status", "start_time", "next_retry_at"),
-        rows=[(n, m.attempt, ExecutionStatus.RUNNING, _moment(m.started_at), None) for n, m in starts.items()],
+        rows=[
+            (n, m.attempt, ExecutionStatus.RUNNING, _moment(m.started_at), None) for n, m in starts.items()
+        ],
         # Only the first of an attempt's reports changes anything.
         where=f"{_LIVE_SQL} AND (t.status = {ExecutionStatus.PENDING.value} OR t.start_time IS NULL"
         " OR t.start_time <> v.start_time)",
@@ -255,7 +263,9 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
         except ValueError:
             status = ExecutionStatus.FAILURE
         if status not in TERMINAL:
-            log.warning("result without an end", client=report.client_id, execution=m.execution_id, status=m.status)
+            log.warning(
+                "result without an end", client=report.client_id, execution=m.execution_id, status=m.status
+            )
             status = ExecutionStatus.FAILURE
         started, ended = _moment(m.started_at), _moment(m.finished_at) or now
         duration = max(0, min(m.finished_at - m.started_at, 2**31 - 1)) if started else None
@@ -281,7 +291,19 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
         if again:
             retries.append((m.execution_id, m.attempt, now + timedelta(seconds=row.retry_interval)))
         else:
-            ends.append((m.execution_id, m.attempt if not row.local else row.retry_count, status, started, ended, duration, exit_code, reason, None))
+            ends.append(
+                (
+                    m.execution_id,
+                    m.attempt if not row.local else row.retry_count,
+                    status,
+                    started,
+                    ended,
+                    duration,
+                    exit_code,
+                    reason,
+                    None,
+                )
+            )
     changed = update_from_values(
         Execution,
         key=("execution_id", "retry_count"),
@@ -329,6 +351,8 @@ def _save_outputs(
         grown.append((row.pk, m.output_offset, m.output))
     for name, report in results.items():
         m, row = report.message, known[name]
+        if m.attempt != row.retry_count and not row.local:
+            continue  # a late copy of an earlier attempt's
         output, cut = cut_utf8(m.output, OUTPUT_LIMIT)
         logs[row.pk] = ExecutionLog(
             execution_id=row.pk,

@@ -17,12 +17,19 @@ class Execution(models.Model):
     run_id = models.CharField(_("run"), max_length=80, db_index=True)  # page of one run
     # History outlives its task: no constraint, and the name is kept beside it.
     task = models.ForeignKey(
-        Task, verbose_name=_("task"), on_delete=models.DO_NOTHING, db_constraint=False, related_name="executions", db_index=False
+        Task,
+        verbose_name=_("task"),
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="executions",
+        db_index=False,
     )
     task_name = models.CharField(_("task name"), max_length=128)
     client_id = models.CharField(_("host"), max_length=64, blank=True)
     group_id = models.BigIntegerField(_("group"), null=True)
-    execution_type = models.SmallIntegerField(_("trigger"), choices=ExecutionType, default=ExecutionType.SCHEDULED)
+    execution_type = models.SmallIntegerField(
+        _("trigger"), choices=ExecutionType, default=ExecutionType.SCHEDULED
+    )
     status = models.SmallIntegerField(_("status"), choices=ExecutionStatus, default=ExecutionStatus.PENDING)
     scheduled_time = models.DateTimeField(_("scheduled"))
     start_time = models.DateTimeField(_("started"), null=True)
@@ -58,7 +65,9 @@ class Execution(models.Model):
             models.Index(fields=["task", "-id"], name="idx_exec_task_id"),
             models.Index(fields=["client_id", "-id"], name="idx_exec_client_id"),
             models.Index(fields=["status", "-id"], name="idx_exec_status_id"),
-            models.Index(fields=["-scheduled_time"], name="idx_exec_scheduled"),  # time range filters, statistics
+            models.Index(
+                fields=["-scheduled_time"], name="idx_exec_scheduled"
+            ),  # time range filters, statistics
             models.Index(fields=["start_time"], name="idx_exec_start_time"),  # PRD's own: start_time ranges
             # Sweeps: what is not finished. Few rows, whatever the table's size.
             models.Index(
@@ -79,7 +88,9 @@ class Execution(models.Model):
 class ExecutionLog(models.Model):
     """The output of one execution: at most 10 KB of it (FR-4.2), apart so that lists never drag it along."""
 
-    execution = models.OneToOneField(Execution, primary_key=True, on_delete=models.CASCADE, related_name="log")
+    execution = models.OneToOneField(
+        Execution, primary_key=True, on_delete=models.CASCADE, related_name="log"
+    )
     output = models.TextField(blank=True)
     error_msg = models.TextField(blank=True)
     truncated = models.BooleanField(default=False)
@@ -108,3 +119,27 @@ class Attempt(models.Model):
         db_table = "tb_execution_attempt"
         ordering = ["number"]
         constraints = [models.UniqueConstraint(fields=["execution", "number"], name="uk_attempt")]
+
+
+class DailyStats(models.Model):
+    """Counts of one task on one host on one day (UTC), recomputed from executions, never incremented."""
+
+    task_id = models.BigIntegerField()
+    task_name = models.CharField(max_length=128, blank=True)
+    client_id = models.CharField(max_length=64)
+    day = models.DateField()
+    success_count = models.IntegerField(default=0)
+    failure_count = models.IntegerField(default=0)
+    timeout_count = models.IntegerField(default=0)
+    cancelled_count = models.IntegerField(default=0)
+    total_duration_ms = models.BigIntegerField(default=0)
+    max_duration_ms = models.IntegerField(default=0)
+    min_duration_ms = models.IntegerField(default=0)
+    # What the agent counted differently when it last reported this day; null: the same.
+    agent_counts = models.JSONField(null=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "tb_daily_stats"
+        constraints = [models.UniqueConstraint(fields=["task_id", "client_id", "day"], name="uk_daily_stats")]
+        indexes = [models.Index(fields=["day"], name="idx_daily_stats_day")]  # reports by time range

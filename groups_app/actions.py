@@ -50,7 +50,9 @@ def do_delete_group(user: User, group: Group) -> None:
             group.delete()
     except ProtectedError as error:
         names = ", ".join(sorted({str(row.task) for row in error.protected_objects})[:5])  # type: ignore[attr-defined]
-        raise Conflict(_("Tasks are bound to this group: %(names)s. Unbind them first.") % {"names": names}) from error
+        raise Conflict(
+            _("Tasks are bound to this group: %(names)s. Unbind them first.") % {"names": names}
+        ) from error
 
 
 def do_create_enrollment_token(

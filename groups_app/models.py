@@ -51,7 +51,12 @@ class Client(models.Model):
 
     client_id = models.CharField(_("client id"), max_length=64, unique=True)
     group = models.ForeignKey(
-        Group, verbose_name=_("group"), null=True, blank=True, on_delete=models.SET_NULL, related_name="clients"
+        Group,
+        verbose_name=_("group"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="clients",
     )
     hostname = models.CharField(_("host name"), max_length=128, blank=True)
     ip = models.CharField(_("address"), max_length=64, blank=True)
@@ -64,12 +69,16 @@ class Client(models.Model):
 
     kind = models.CharField(_("kind"), max_length=8, choices=ClientKind, default=ClientKind.AGENT)
     status = models.SmallIntegerField(_("status"), choices=ClientStatus, default=ClientStatus.OFFLINE)
-    approval = models.CharField(_("approval"), max_length=8, choices=ClientApproval, default=ClientApproval.APPROVED)
+    approval = models.CharField(
+        _("approval"), max_length=8, choices=ClientApproval, default=ClientApproval.APPROVED
+    )
     version = models.CharField(_("agent version"), max_length=32, blank=True)
     os = models.CharField(_("operating system"), max_length=64, blank=True)
     arch = models.CharField(_("architecture"), max_length=32, blank=True)
     labels = models.JSONField(_("labels"), default=dict, blank=True)
-    credential_hash = models.CharField(max_length=64, blank=True, editable=False)  # SHA-256 of 256 random bits
+    credential_hash = models.CharField(
+        max_length=64, blank=True, editable=False
+    )  # SHA-256 of 256 random bits
     bridge_id = models.CharField(max_length=128, blank=True, editable=False)
     # One connection of the client; whoever reports for an older one is not listened to any more.
     session_id = models.CharField(max_length=36, blank=True, editable=False)
@@ -105,7 +114,9 @@ class EnrollmentToken(models.Model):
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(_("begins with"), max_length=12, editable=False)
     note = models.CharField(_("note"), max_length=128, blank=True)
-    group = models.ForeignKey(Group, verbose_name=_("group"), on_delete=models.CASCADE, related_name="enrollment_tokens")
+    group = models.ForeignKey(
+        Group, verbose_name=_("group"), on_delete=models.CASCADE, related_name="enrollment_tokens"
+    )
     max_uses = models.PositiveIntegerField(_("uses allowed"), default=1)
     uses = models.PositiveIntegerField(_("uses"), default=0)
     expires_at = models.DateTimeField(_("expires at"))

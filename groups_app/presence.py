@@ -82,13 +82,17 @@ def register(info: RegisterInfo) -> RegisterOutcome:
             " install the agent version that belongs to the server",
         )
     if not CLIENT_ID.match(info.client_id):
-        return _refused("invalid", "client id: 1 to 64 of letters, digits, '.', '_' and '-', not starting with a sign")
+        return _refused(
+            "invalid", "client id: 1 to 64 of letters, digits, '.', '_' and '-', not starting with a sign"
+        )
     if bool(info.credential) == bool(info.enrollment_token):
         return _refused("invalid", "send either a credential or an enrollment token")
     if len(info.labels) > MAX_LABELS:
         return _refused("invalid", f"labels: at most {MAX_LABELS}")
     with transaction.atomic():
-        client = Client.objects.select_for_update().select_related(None).filter(client_id=info.client_id).first()
+        client = (
+            Client.objects.select_for_update().select_related(None).filter(client_id=info.client_id).first()
+        )
         if info.enrollment_token:
             outcome, client = _enroll(info, client)
         else:
@@ -97,7 +101,13 @@ def register(info: RegisterInfo) -> RegisterOutcome:
             log.warning("registration refused", client=info.client_id, ip=info.ip, code=outcome.code)
             return outcome
         _mark_online(info, client)
-    log.info("client registered", client=info.client_id, ip=info.ip, bridge=info.bridge_id, version=info.agent_version)
+    log.info(
+        "client registered",
+        client=info.client_id,
+        ip=info.ip,
+        bridge=info.bridge_id,
+        version=info.agent_version,
+    )
     return outcome
 
 
@@ -108,7 +118,9 @@ def _refused(code: str, message: str) -> RegisterOutcome:
 def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome, Client | None]:
     now = timezone.now()
     if client is not None and client.approval == ClientApproval.REVOKED:
-        return _refused("revoked", f"client {info.client_id} was revoked; an operator must remove it first"), None
+        return _refused(
+            "revoked", f"client {info.client_id} was revoked; an operator must remove it first"
+        ), None
     if client is not None and client.credential_hash:
         # A token lets new hosts in; it must not let anybody take over a name that is in use.
         return _refused(
@@ -124,7 +136,9 @@ def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome,
     )
     row = token.select_related("group").first()
     if row is None or not token.update(uses=F("uses") + 1):
-        return _refused("bad_token", "the enrollment token is unknown, used up, expired or revoked: make a new one"), None
+        return _refused(
+            "bad_token", "the enrollment token is unknown, used up, expired or revoked: make a new one"
+        ), None
     if info.group and info.group != row.group.name:
         log.info("group of the token wins", client=info.client_id, wished=info.group, group=row.group.name)
     credential = new_token(CREDENTIAL_PREFIX)
@@ -137,13 +151,17 @@ def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome,
             "credential_hash": token_hash(credential),
         },
     )
-    return RegisterOutcome(True, client_id=info.client_id, credential=credential, group=row.group.name), client
+    return RegisterOutcome(
+        True, client_id=info.client_id, credential=credential, group=row.group.name
+    ), client
 
 
 def _authenticate(info: RegisterInfo, client: Client | None) -> RegisterOutcome:
     # Unknown client and wrong credential answer alike: neither tells which names exist.
     if client is None or not token_matches(info.credential, client.credential_hash):
-        return _refused("bad_credential", "unknown client or wrong credential: join again with an enrollment token")
+        return _refused(
+            "bad_credential", "unknown client or wrong credential: join again with an enrollment token"
+        )
     if client.approval == ClientApproval.REVOKED:
         return _refused("revoked", "this client was revoked by an operator")
     group = Group.objects.filter(pk=client.group_id).values_list("name", flat=True).first() or ""
@@ -178,19 +196,32 @@ def save_heartbeats(beats: list[Heartbeat]) -> None:
         key=("client_id", "session_id"),
         columns=("last_heartbeat", "task_version", "running", "clock_offset_ms", "status"),
         rows=[
-            (b.client_id, b.session_id, b.at, b.config_version, b.running, b.clock_offset_ms, ClientStatus.ONLINE.value)
+            (
+                b.client_id,
+                b.session_id,
+                b.at,
+                b.config_version,
+                b.running,
+                b.clock_offset_ms,
+                ClientStatus.ONLINE.value,
+            )
             for b in newest.values()
         ],
     )
 
 
 def mark_offline(sessions: Iterable[tuple[str, str]], reason: str) -> int:
-    """End sessions (client id, session id); a client that has a newer session stays as it is. Returns how many ended."""
+    """End sessions (client id, session id); a client that has a newer session stays as it is.
+
+    Returns how many ended.
+    """
     ended = 0
     sessions = list(sessions)
     for start in range(0, len(sessions), 500):
         chunk = dict(sessions[start : start + 500])
-        rows = Client.objects.filter(client_id__in=chunk, session_id__in=chunk.values(), status=ClientStatus.ONLINE)
+        rows = Client.objects.filter(
+            client_id__in=chunk, session_id__in=chunk.values(), status=ClientStatus.ONLINE
+        )
         ended += rows.update(status=ClientStatus.OFFLINE, running=0, updated_at=timezone.now())
     if ended:
         log.info("clients offline", count=ended, reason=reason, first=sessions[0][0])
@@ -218,7 +249,9 @@ def release_dead_bridges(now: datetime) -> int:
     dead = list(Bridge.objects.filter(expires_at__lt=now).values_list("bridge_id", flat=True))
     if not dead:
         return 0
-    lost = Client.objects.filter(bridge_id__in=dead, status=ClientStatus.ONLINE).update(status=ClientStatus.OFFLINE)
+    lost = Client.objects.filter(bridge_id__in=dead, status=ClientStatus.ONLINE).update(
+        status=ClientStatus.OFFLINE
+    )
     Bridge.objects.filter(bridge_id__in=dead, expires_at__lt=now).delete()
     log.warning("bridge lost", bridges=dead, clients=lost)
     return lost
@@ -233,13 +266,18 @@ def bridge_stopped(bridge_id: str) -> None:
 def push_failed(client_ids: Iterable[str], version: int, reason: str) -> None:
     """Record that clients did not acknowledge a configuration version (FR-2.1)."""
     text = f"version {version}: {reason}"[:255]
-    Client.objects.filter(client_id__in=list(client_ids)).update(push_error=text, push_error_at=timezone.now())
+    Client.objects.filter(client_id__in=list(client_ids)).update(
+        push_error=text, push_error_at=timezone.now()
+    )
 
 
 def push_applied(applied: Iterable[tuple[str, int]]) -> None:
     """Record the configuration version that each client has acknowledged."""
     update_from_values(
-        Client, key=("client_id",), columns=("task_version", "push_error"), rows=[(c, v, "") for c, v in applied]
+        Client,
+        key=("client_id",),
+        columns=("task_version", "push_error"),
+        rows=[(c, v, "") for c, v in applied],
     )
 
 

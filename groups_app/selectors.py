@@ -34,7 +34,10 @@ def live_bridges() -> list[Bridge]:
 
 
 def online_clients(group_ids: Iterable[int] | None) -> list[tuple[str, int | None, str]]:
-    """(client id, group id, bridge id) of clients that can get work now; `None`: of every group. Ordered by client id."""
+    """(client id, group id, bridge id) of clients that can get work now, ordered by client id.
+
+    `None`: of every group.
+    """
     clients = Client.objects.filter(
         status=ClientStatus.ONLINE, approval=ClientApproval.APPROVED, kind=ClientKind.AGENT
     ).exclude(bridge_id="")
@@ -45,5 +48,7 @@ def online_clients(group_ids: Iterable[int] | None) -> list[tuple[str, int | Non
 
 def bridges_of(client_ids: Iterable[str]) -> dict[str, str]:
     """client id → id of the bridge that holds its session; offline clients are left out."""
-    rows = Client.objects.filter(client_id__in=list(client_ids), status=ClientStatus.ONLINE).exclude(bridge_id="")
+    rows = Client.objects.filter(client_id__in=list(client_ids), status=ClientStatus.ONLINE).exclude(
+        bridge_id=""
+    )
     return dict(rows.values_list("client_id", "bridge_id"))

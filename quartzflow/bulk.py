@@ -30,12 +30,21 @@ def update_from_values(
     fields = [meta.get_field(name) for name in (*key, *columns)]
     quote = connection.ops.quote_name
     names = [field.column for field in fields]
-    types = [field.rel_db_type(connection) if field.is_relation else field.cast_db_type(connection) for field in fields]
+    types = [
+        field.rel_db_type(connection) if field.is_relation else field.cast_db_type(connection)
+        for field in fields
+    ]
     # PostgreSQL takes an untyped NULL or text for the column's type only with a cast.
-    values = "(" + ", ".join(f"CAST(%s AS {type_})" if connection.vendor == "postgresql" else "%s" for type_ in types) + ")"
+    values = (
+        "("
+        + ", ".join(f"CAST(%s AS {type_})" if connection.vendor == "postgresql" else "%s" for type_ in types)
+        + ")"
+    )
     sets = ", ".join(f"{quote(name)} = v.{quote(name)}" for name in names[len(key) :])
     match = " AND ".join(f"t.{quote(name)} = v.{quote(name)}" for name in names[: len(key)])
     table = quote(meta.db_table)
+    # SQLite does not know the alias there; PostgreSQL needs it where both sides have the name.
+    prefix = "t." if connection.vendor == "postgresql" else ""
     changed: list[tuple] = []
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
@@ -46,9 +55,13 @@ def update_from_values(
         if where:
             sql += f" AND ({where})"
         if returning:
-            sql += " RETURNING " + ", ".join(f"t.{quote(meta.get_field(name).column)}" for name in returning)
+            sql += " RETURNING " + ", ".join(
+                f"{prefix}{quote(meta.get_field(name).column)}" for name in returning
+            )
         parameters = [
-            field.get_db_prep_save(value, connection) for row in part for field, value in zip(fields, row, strict=True)
+            field.get_db_prep_save(value, connection)
+            for row in part
+            for field, value in zip(fields, row, strict=True)
         ]
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)

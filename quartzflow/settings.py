@@ -107,7 +107,11 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     }
 }
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ENV.redis_url, "KEY_PREFIX": "qf"}
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": ENV.redis_url,
+        "KEY_PREFIX": "qf",
+    }
 }
 
 # --- Celery ---
@@ -125,6 +129,13 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "tasks_app.scheduler:QuartzScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 0.5  # seconds; an edit is noticed within one loop
 DJANGO_CELERY_BEAT_TZ_AWARE = True
+CELERY_BEAT_SCHEDULE = {
+    "housekeeping": {
+        "task": "executions_app.tasks.housekeeping",
+        "schedule": 5.0,
+        "options": {"expires": 10},  # a queue that stood still must not bring them all at once
+    },
+}
 
 # --- Scheduling ---
 
@@ -190,7 +201,10 @@ STATIC_ROOT = QF_DATA_DIR / "static"
 # Until `collectstatic` has run (tests, DEBUG), files are served from where they lie.
 WHITENOISE_USE_FINDERS = DEBUG
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": QF_DATA_DIR / "media"}},
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": QF_DATA_DIR / "media"},
+    },
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -252,7 +266,9 @@ LOGGING = {
             "foreign_pre_chain": _log_pre,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "logger", "event"], drop_missing=True),
+                structlog.processors.KeyValueRenderer(
+                    key_order=["timestamp", "level", "logger", "event"], drop_missing=True
+                ),
             ],
         }
     },

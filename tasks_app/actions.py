@@ -27,8 +27,8 @@ from .models import SCHEDULE_FIELDS, Task, TaskGroup
 # What a caller may set; ids, versions, owner and times are not among it.
 EDITABLE = (
     "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval",
-    "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at",
-    "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
+    "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at",
+    "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
 )  # fmt: skip
 
 
@@ -57,7 +57,11 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
     with transaction.atomic():
         version = next_version()  # also keeps two edits of the same task apart
         if not force and is_executing(task):
-            raise Conflict(_("The task is executing. Wait for it to end, cancel it, or say that you want to edit it anyway."))
+            raise Conflict(
+                _(
+                    "The task is executing. Wait for it to end, cancel it, or say that you want to edit it anyway."
+                )
+            )
         before = _scope(task)
         schedule_changed = before_schedule != tuple(getattr(task, field) for field in SCHEDULE_FIELDS)
         if schedule_changed:
@@ -76,7 +80,10 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
 
 
 def do_set_enabled(user: User, tasks: Iterable[Task], enabled: bool) -> int:
-    """Enable or disable tasks, effective at once (FR-1.3). Returns how many changed; raises for the first not allowed."""
+    """Enable or disable tasks, effective at once (FR-1.3). Returns how many changed.
+
+    Raises for the first that is not allowed.
+    """
     tasks = list(tasks)
     for task in tasks:
         check(user, task, "change")
@@ -138,7 +145,9 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | No
         for name, messages in error.message_dict.items():
             errors.setdefault(name, []).extend(messages)
     if "executor_type" not in errors:
-        task.executor_config, wrong = check_executor_config(ExecutorType(task.executor_type), task.executor_config)
+        task.executor_config, wrong = check_executor_config(
+            ExecutorType(task.executor_type), task.executor_config
+        )
         if wrong:
             errors["executor_config"] = wrong
     if not isinstance(task.labels, dict) or not all(isinstance(v, str) for v in task.labels.values()):
@@ -165,7 +174,9 @@ def _check_schedule(task: Task, errors: dict[str, list[Any]]) -> None:
         errors[field] = [error.render(_)]
 
 
-def _check_groups(user: User, task: Task, data: dict[str, Any], errors: dict[str, list[Any]]) -> list[Group] | None:
+def _check_groups(
+    user: User, task: Task, data: dict[str, Any], errors: dict[str, list[Any]]
+) -> list[Group] | None:
     """The groups that `data` names; each must be visible to the user (no binding to a group one may not know of)."""
     if "group_ids" not in data:
         if task.pk is None and not task.is_global:
@@ -186,7 +197,11 @@ def _check_groups(user: User, task: Task, data: dict[str, Any], errors: dict[str
 def _start_schedule(task: Task) -> None:
     """A new schedule counts from now."""
     task.next_fire_at = None
-    task.anchor_at = task.start_at or timezone.now().replace(microsecond=0) if task.schedule_type == ScheduleType.FIXED_RATE else None
+    task.anchor_at = (
+        task.start_at or timezone.now().replace(microsecond=0)
+        if task.schedule_type == ScheduleType.FIXED_RATE
+        else None
+    )
 
 
 def _bind(task: Task, groups: list[Group]) -> None:
@@ -207,4 +222,3 @@ def _scope(task: Task) -> set[int] | None:
 def is_executing(task: Task) -> bool:
     """Whether any execution of the task is running now (one waiting for its time does not count)."""
     return bool(task.executions.filter(status=ExecutionStatus.RUNNING).exists())  # type: ignore[attr-defined]
-

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Min
+from django.db.models import F, Min, Q
 from quartzflow_agent.protocol import task_pb2
 
 from groups_app.models import Client
@@ -42,7 +42,10 @@ def record_task_changes(version: int, changes: Iterable[tuple[Task, set[int] | N
     """Log which tasks changed at `version`, each with the groups it touched before or after (None: every host)."""
     ConfigChange.objects.bulk_create(
         ConfigChange(
-            version=version, action=action, task_id=task.pk, group_ids=None if groups is None else sorted(groups)
+            version=version,
+            action=action,
+            task_id=task.pk,
+            group_ids=None if groups is None else sorted(groups),
         )
         for task, groups, action in changes
     )
@@ -53,7 +56,8 @@ def record_client_changes(client_ids: Iterable[str]) -> int:
     """Log that clients moved to another group; they get their whole configuration anew. Returns the version."""
     version = next_version()
     ConfigChange.objects.bulk_create(
-        ConfigChange(version=version, action=ChangeAction.CLIENT, client_id=client_id) for client_id in client_ids
+        ConfigChange(version=version, action=ChangeAction.CLIENT, client_id=client_id)
+        for client_id in client_ids
     )
     notify_config(version)
     return version
@@ -61,8 +65,11 @@ def record_client_changes(client_ids: Iterable[str]) -> int:
 
 def notify_config(version: int) -> None:
     """After commit, tell every live bridge that there is a newer configuration."""
+
     def notify() -> None:
-        bridges.send_all([(bridge.bridge_id, {"type": "config", "version": version}) for bridge in live_bridges()])
+        bridges.send_all(
+            [(bridge.bridge_id, {"type": "config", "version": version}) for bridge in live_bridges()]
+        )
 
     transaction.on_commit(notify)
 
@@ -115,8 +122,8 @@ def task_config(task: Task) -> task_pb2.TaskConfig:
 
 def tasks_of_group(group_id: int | None) -> list[Task]:
     """Every task that hosts of the group run: bound to it, or global."""
-    bound = TaskGroup.objects.filter(group_id=group_id).values("task_id") if group_id else TaskGroup.objects.none().values("task_id")
-    return list(Task.objects.filter(pk__in=bound).union(Task.objects.filter(is_global=True)))
+    bound = TaskGroup.objects.filter(group_id=group_id).values("task_id")
+    return list(Task.objects.filter(Q(pk__in=bound) | Q(is_global=True)))
 
 
 def full_config(group_id: int | None) -> task_pb2.TaskConfigResponse:
@@ -142,7 +149,9 @@ def group_delta(group_id: int | None, since: int) -> task_pb2.TaskConfigResponse
     )
     if len(changed) > settings.QF_CONFIG_CHANGES_KEPT // 2:
         return full_config(group_id)
-    bound = set(TaskGroup.objects.filter(group_id=group_id, task_id__in=changed).values_list("task_id", flat=True))
+    bound = set(
+        TaskGroup.objects.filter(group_id=group_id, task_id__in=changed).values_list("task_id", flat=True)
+    )
     tasks = [task for task in Task.objects.filter(pk__in=changed) if task.is_global or task.pk in bound]
     held = {task.pk for task in tasks}
     return task_pb2.TaskConfigResponse(
@@ -159,7 +168,9 @@ def config_delta(client_id: str, since: int) -> task_pb2.TaskConfigResponse:
     Raises Client.DoesNotExist for a client the server does not know.
     """
     group_id = Client.objects.values_list("group_id", flat=True).get(client_id=client_id)
-    moved = ConfigChange.objects.filter(action=ChangeAction.CLIENT, client_id=client_id, version__gt=since).exists()
+    moved = ConfigChange.objects.filter(
+        action=ChangeAction.CLIENT, client_id=client_id, version__gt=since
+    ).exists()
     return full_config(group_id) if moved else group_delta(group_id, since)
 
 

@@ -31,14 +31,25 @@ class Task(models.Model):
     executor_config = models.JSONField(_("executor configuration"), default=dict)
     cron_expr = models.CharField(_("cron expression"), max_length=64, blank=True)
     timeout = models.IntegerField(
-        _("timeout"), default=300, validators=[MinValueValidator(10), MaxValueValidator(3600)], help_text=_("Seconds, 10 to 3600.")
+        _("timeout"),
+        default=300,
+        validators=[MinValueValidator(10), MaxValueValidator(3600)],
+        help_text=_("Seconds, 10 to 3600."),
     )
-    retry_count = models.IntegerField(_("retries"), default=0, validators=[MinValueValidator(0), MaxValueValidator(10)])
+    retry_count = models.IntegerField(
+        _("retries"), default=0, validators=[MinValueValidator(0), MaxValueValidator(10)]
+    )
     retry_interval = models.IntegerField(
-        _("retry interval"), default=60, validators=[MinValueValidator(1), MaxValueValidator(86400)], help_text=_("Seconds.")
+        _("retry interval"),
+        default=60,
+        validators=[MinValueValidator(1), MaxValueValidator(86400)],
+        help_text=_("Seconds."),
     )
     concurrency = models.IntegerField(
-        _("concurrency"), default=1, validators=[MinValueValidator(1), MaxValueValidator(100)], help_text=_("Running at once on one host.")
+        _("concurrency"),
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_("Running at once on one host."),
     )
     status = models.SmallIntegerField(_("status"), choices=TaskStatus, default=TaskStatus.ENABLED)
     created_by = models.CharField(_("created by"), max_length=64, blank=True)
@@ -48,22 +59,35 @@ class Task(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("owner"), null=True, blank=True, on_delete=models.SET_NULL
     )
-    groups = models.ManyToManyField(Group, verbose_name=_("groups"), through="TaskGroup", related_name="tasks", blank=True)
+    groups = models.ManyToManyField(
+        Group, verbose_name=_("groups"), through="TaskGroup", related_name="tasks", blank=True
+    )
     is_global = models.BooleanField(_("on every host"), default=False)
     labels = models.JSONField(_("labels"), default=dict, blank=True)
-    schedule_type = models.CharField(_("schedule"), max_length=12, choices=ScheduleType, default=ScheduleType.CRON)
+    schedule_type = models.CharField(
+        _("schedule"), max_length=12, choices=ScheduleType, default=ScheduleType.CRON
+    )
     timezone = models.CharField(_("time zone"), max_length=64, default="Asia/Shanghai")
     interval_seconds = models.IntegerField(
-        _("interval"), null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(366 * 86400)], help_text=_("Seconds.")
+        _("interval"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366 * 86400)],
+        help_text=_("Seconds."),
     )
     run_at = models.DateTimeField(_("run at"), null=True, blank=True)
     # fixed_rate fires at anchor + n·interval, so its phase survives restarts and edits of other fields.
     anchor_at = models.DateTimeField(null=True, blank=True, editable=False)
     start_at = models.DateTimeField(_("not before"), null=True, blank=True)
     end_at = models.DateTimeField(_("not after"), null=True, blank=True)
-    misfire_policy = models.CharField(_("when missed"), max_length=10, choices=MisfirePolicy, default=MisfirePolicy.FIRE_ONCE)
+    misfire_policy = models.CharField(
+        _("when missed"), max_length=10, choices=MisfirePolicy, default=MisfirePolicy.FIRE_ONCE
+    )
     misfire_grace = models.IntegerField(
-        _("grace time"), default=3600, validators=[MinValueValidator(1), MaxValueValidator(30 * 86400)], help_text=_("Seconds after its time in which a missed firing is still made up for.")
+        _("grace time"),
+        default=3600,
+        validators=[MinValueValidator(1), MaxValueValidator(30 * 86400)],
+        help_text=_("Seconds after its time in which a missed firing is still made up for."),
     )
     concurrency_policy = models.CharField(
         _("when still running"), max_length=8, choices=ConcurrencyPolicy, default=ConcurrencyPolicy.QUEUE
@@ -86,7 +110,9 @@ class Task(models.Model):
             ("cancel_task", _("Can cancel the task's executions")),
             ("view_logs_task", _("Can read the task's logs")),
         ]
-        indexes = [models.Index(fields=["status"], name="idx_task_status")]  # list filter; enabled tasks at start
+        indexes = [
+            models.Index(fields=["status"], name="idx_task_status")
+        ]  # list filter; enabled tasks at start
 
     def __str__(self) -> str:
         return self.name
@@ -139,7 +165,10 @@ class TaskGroup(models.Model):
 
 
 class ConfigVersion(models.Model):
-    """One row: the newest configuration version. Locked by whoever makes the next one, so commit order is version order."""
+    """One row: the newest configuration version.
+
+    Locked by whoever makes the next one, so commit order is version order.
+    """
 
     version = models.BigIntegerField(default=0)
 

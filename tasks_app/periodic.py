@@ -38,7 +38,9 @@ def save_periodic_task(task: Task) -> None:
         PeriodicTask.objects.filter(pk=task.periodic_task_id).update(**fields)
     else:
         row = PeriodicTask(**fields)
-        PeriodicTask.objects.bulk_create([row])  # no per-row signal: the scheduler follows configuration versions
+        PeriodicTask.objects.bulk_create(
+            [row]
+        )  # no per-row signal: the scheduler follows configuration versions
         task.periodic_task = row
         task.save(update_fields=["periodic_task"])
 
@@ -61,7 +63,9 @@ def _schedule_columns(task: Task) -> dict[str, Any]:
         return {"crontab": _crontab(task), "interval": None}
     seconds = task.interval_seconds or 1
     columns = {"every": seconds, "period": IntervalSchedule.SECONDS}
-    interval = IntervalSchedule.objects.filter(**columns).first() or IntervalSchedule.objects.create(**columns)
+    interval = IntervalSchedule.objects.filter(**columns).first() or IntervalSchedule.objects.create(
+        **columns
+    )
     return {"interval": interval, "crontab": None}
 
 

@@ -39,13 +39,17 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         code, http_status, message = error.code, error.http_status, str(error.message)
         if isinstance(error, InvalidInput):
             errors = error.errors
-            message = message + " " + "; ".join(f"{name}: {texts[0]}" for name, texts in errors.items() if texts)
+            message = (
+                message + " " + "; ".join(f"{name}: {texts[0]}" for name, texts in errors.items() if texts)
+            )
     elif isinstance(error, exceptions.APIException):
         http_status = error.status_code
         code = CODES.get(http_status, 1000)
         if isinstance(error, exceptions.ValidationError):
             errors = _fields(error.detail)
-            message = _("Some fields are not valid.") + " " + "; ".join(f"{k}: {v[0]}" for k, v in errors.items())
+            message = (
+                _("Some fields are not valid.") + " " + "; ".join(f"{k}: {v[0]}" for k, v in errors.items())
+            )
         else:
             message = str(error.detail)
         if challenge := getattr(error, "auth_header", None):

@@ -14,8 +14,8 @@ class PagePagination(PageNumberPagination):
     max_page_size = 200
 
     def get_paginated_response(self, data: Any) -> Response:
-        assert self.page is not None
-        return Response({"total": self.page.paginator.count, "items": data})
+        total = self.page.paginator.count if self.page is not None else len(data)
+        return Response({"total": total, "items": data})
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -119,7 +119,9 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         body = object_body(request)
         if unknown := sorted(set(body) - {"params"}):
             raise InvalidInput({name: [_("Unknown field.")] for name in unknown})
-        executions = control.do_trigger_task(request.user, get_or_404(self.get_queryset(), pk), body.get("params"))
+        executions = control.do_trigger_task(
+            request.user, get_or_404(self.get_queryset(), pk), body.get("params")
+        )
         ids = [execution.pk for execution in executions]
         return Response({"execution_id": ids[0], "execution_ids": ids, "run_id": executions[0].run_id})
 
@@ -127,7 +129,9 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
     def parse_cron(self, request: Request) -> Response:
         """The next times of ?expr=… in ?timezone=…, or what is wrong with it."""
         zone = request.query_params.get("timezone") or timezone.get_current_timezone_name()
-        schedule = Schedule(schedule_type="cron", cron_expr=request.query_params.get("expr", "").strip(), timezone=zone)
+        schedule = Schedule(
+            schedule_type="cron", cron_expr=request.query_params.get("expr", "").strip(), timezone=zone
+        )
         try:
             schedule.validate()
         except ScheduleError as error:
