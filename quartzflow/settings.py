@@ -140,6 +140,8 @@ CELERY_BEAT_SCHEDULE = {
 # --- Scheduling ---
 
 QF_DISPATCH_LOOKAHEAD = 2.0  # seconds that a firing is sent out ahead of its time
+QF_MISFIRE_THRESHOLD = 10.0  # seconds; a firing later than this is missed (up to it: late, and fired as usual)
+QF_MISFIRE_LIMIT = 100  # missed firings of one task that `fire_all` makes up for at most
 QF_PENDING_GRACE = 60  # seconds after its time in which an instruction may still start on an agent
 QF_LOST_GRACE = 60  # seconds after timeout in which a lost agent's execution may still report
 QF_LEGACY_CLIENTS = ENV.legacy_clients
