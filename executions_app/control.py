@@ -41,7 +41,7 @@ def do_trigger_task(
         task,
         ExecutionType.MANUAL,
         params=check_params(params or {}),
-        triggered_by=user.get_username()[:150],  # type: ignore[union-attr]
+        triggered_by=user.get_username()[:150],
         client_ids=None if client_ids is None else frozenset(client_ids),
     )
     return fire([firing])
@@ -128,7 +128,7 @@ def _cancel(rows: Any, reason: FailureReason, user: User) -> int:
     changed = Execution.objects.filter(pk__in=pks, status__in=LIVE).update(
         status=ExecutionStatus.CANCELLED,
         failure_reason=reason,
-        cancelled_by=user.get_username()[:150],  # type: ignore[union-attr]
+        cancelled_by=user.get_username()[:150],
         end_time=timezone.now(),
         next_retry_at=None,
     )

@@ -58,6 +58,10 @@ class _Prepared:
     group_ids: frozenset[int] | None  # None: every group
     template: task_pb2.TaskExecution
 
+    @property
+    def stamp(self) -> tuple[int, datetime]:
+        return self.task.version, self.task.updated_at
+
 
 _prepared: dict[int, _Prepared] = {}
 
@@ -92,13 +96,15 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
 
 def _load(task_ids: set[int]) -> dict[int, _Prepared]:
     """The tasks by id, from the cache where their version is still the same."""
-    versions = dict(Task.objects.filter(pk__in=task_ids).values_list("pk", "version"))
-    stale = [
-        pk for pk, version in versions.items() if pk not in _prepared or _prepared[pk].task.version != version
-    ]
+    # The time beside the version: a database that was restored from a backup may give out a version again.
+    stamps = {
+        pk: (version, changed)
+        for pk, version, changed in Task.objects.filter(pk__in=task_ids).values_list("pk", "version", "updated_at")
+    }
+    stale = [pk for pk, stamp in stamps.items() if pk not in _prepared or _prepared[pk].stamp != stamp]
     if len(_prepared) > 50_000:
         _prepared.clear()
-        stale = list(versions)
+        stale = list(stamps)
     if stale:
         groups: dict[int, set[int]] = {}
         for task_id, group_id in TaskGroup.objects.filter(task_id__in=stale).values_list(
@@ -108,7 +114,7 @@ def _load(task_ids: set[int]) -> dict[int, _Prepared]:
         for task in Task.objects.filter(pk__in=stale):
             bound = None if task.is_global else frozenset(groups.get(task.pk, ()))
             _prepared[task.pk] = _Prepared(task, bound, instruction_template(task))
-    return {pk: _prepared[pk] for pk in versions if pk in _prepared}
+    return {pk: _prepared[pk] for pk in stamps if pk in _prepared}
 
 
 def instruction_template(task: Task) -> task_pb2.TaskExecution:

@@ -349,17 +349,17 @@ def _save_outputs(
             entry.output, entry.truncated = cut_utf8(entry.output + m.output, OUTPUT_LIMIT)
         entry.size = m.output_offset + len(data)
         grown.append((row.pk, m.output_offset, m.output))
-    for name, report in results.items():
-        m, row = report.message, known[name]
-        if m.attempt != row.retry_count and not row.local:
+    for name, result in results.items():
+        end, row = result.message, known[name]
+        if end.attempt != row.retry_count and not row.local:
             continue  # a late copy of an earlier attempt's
-        output, cut = cut_utf8(m.output, OUTPUT_LIMIT)
+        output, cut = cut_utf8(end.output, OUTPUT_LIMIT)
         logs[row.pk] = ExecutionLog(
             execution_id=row.pk,
             output=output,
-            error_msg=tail_utf8(m.error, ERROR_LIMIT)[0],
-            truncated=cut or m.truncated,
-            size=max(m.output_size, len(m.output.encode("utf-8", "replace"))),
+            error_msg=tail_utf8(end.error, ERROR_LIMIT)[0],
+            truncated=cut or end.truncated,
+            size=max(end.output_size, len(end.output.encode("utf-8", "replace"))),
         )
     for entry in logs.values():
         # PostgreSQL stores no NUL in text.

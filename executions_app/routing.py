@@ -20,7 +20,8 @@ def choose(task: Task, scheduled: datetime, clients: Sequence[Target]) -> list[T
     """The targets among `clients`, which are online, in the task's groups and ordered by client id.
 
     Repeating a firing must choose alike where it can: only then do the execution ids fall on each other. So
-    `random` and `round_robin` are functions of the nominal time, and of nothing that changes between two tries but the clients.
+    `random` and `round_robin` are functions of the nominal time, and of nothing that changes between two
+    tries but the clients.
     """
     if not clients or task.routing in (Routing.BROADCAST, Routing.SHARDING):
         return list(clients)
@@ -30,7 +31,7 @@ def choose(task: Task, scheduled: datetime, clients: Sequence[Target]) -> list[T
     if task.routing == Routing.ROUND_ROBIN:
         previous = (
             task.executions.filter(scheduled_time__lt=scheduled).order_by("-scheduled_time", "-id").first()
-        )  # type: ignore[attr-defined]
+        )
         ids = [client_id for client_id, _ in clients]
         after = [
             i for i, client_id in enumerate(ids) if previous is not None and client_id > previous.client_id

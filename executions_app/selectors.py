@@ -15,7 +15,7 @@ from .models import Execution, ExecutionLog
 
 def executions_for(user: User) -> QuerySet[Execution]:
     """The executions a user may see: all with the model permission, else those of tasks the user may view."""
-    if user.has_perm("executions_app.view_execution"):  # type: ignore[union-attr]
+    if user.has_perm("executions_app.view_execution"):
         return Execution.objects.all()
     return Execution.objects.filter(task__in=visible(user, Task.objects.all()))
 
@@ -23,10 +23,10 @@ def executions_for(user: User) -> QuerySet[Execution]:
 def may_read_log(user: User, execution: Execution) -> bool:
     """Whether the user may read the output: view_logs on the task, or on all executions' tasks."""
     permission = "tasks_app.view_logs_task"
-    if user.has_perm(permission):  # type: ignore[union-attr]
+    if user.has_perm(permission):
         return True
     task = Task.objects.filter(pk=execution.task_id).first()
-    return task is not None and user.has_perm(permission, task)  # type: ignore[union-attr]
+    return task is not None and user.has_perm(permission, task)
 
 
 class LogText(TypedDict):

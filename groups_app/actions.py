@@ -49,7 +49,7 @@ def do_delete_group(user: User, group: Group) -> None:
         with transaction.atomic():
             group.delete()
     except ProtectedError as error:
-        names = ", ".join(sorted({str(row.task) for row in error.protected_objects})[:5])  # type: ignore[attr-defined]
+        names = ", ".join(sorted({str(getattr(row, "task", row)) for row in error.protected_objects})[:5])
         raise Conflict(
             _("Tasks are bound to this group: %(names)s. Unbind them first.") % {"names": names}
         ) from error
@@ -81,7 +81,7 @@ def do_create_enrollment_token(
         group=group,
         max_uses=max_uses,
         expires_at=timezone.now() + timedelta(hours=hours),
-        created_by=user if user is not None and user.pk else None,  # type: ignore[misc]
+        created_by=user,
     )
     return row, token
 

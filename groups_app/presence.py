@@ -164,7 +164,7 @@ def _authenticate(info: RegisterInfo, client: Client | None) -> RegisterOutcome:
         )
     if client.approval == ClientApproval.REVOKED:
         return _refused("revoked", "this client was revoked by an operator")
-    group = Group.objects.filter(pk=client.group_id).values_list("name", flat=True).first() or ""
+    group = Group.objects.filter(pk=client.group_id or 0).values_list("name", flat=True).first() or ""
     return RegisterOutcome(True, client_id=info.client_id, group=group)
 
 

@@ -23,7 +23,7 @@ def groups_for(user: User) -> QuerySet[Group]:
 def clients_for(user: User) -> QuerySet[Client]:
     """The clients a user may see: all with the model permission, else those of visible groups."""
     clients = Client.objects.select_related("group")
-    if user.has_perm("groups_app.view_client"):  # type: ignore[union-attr]
+    if user.has_perm("groups_app.view_client"):
         return clients
     return clients.filter(group__in=visible(user, Group.objects.all()))
 

@@ -19,7 +19,7 @@ application = ProtocolTypeRouter(
         "http": django_application,
         # The origin check stops other sites from opening a socket with the visitor's session.
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter([path("ws/live/", LiveConsumer.as_asgi())]))  # type: ignore[arg-type]
+            AuthMiddlewareStack(URLRouter([path("ws/live/", LiveConsumer.as_asgi())]))
         ),
     }
 )

@@ -58,7 +58,9 @@ BridgeMessage = Dispatch | Config | Cancel | LogWatch | Close
 
 def channel_name(bridge_id: str) -> str:
     """The channel of one bridge; channel names allow letters, digits, hyphen, underscore and period."""
-    return "bridge." + "".join(c if c.isalnum() and c.isascii() or c in "-_" else "-" for c in bridge_id)[:80]
+    return (
+        "bridge." + "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "-" for c in bridge_id)[:80]
+    )
 
 
 def send(bridge_id: str, message: BridgeMessage) -> bool:

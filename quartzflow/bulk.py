@@ -26,7 +26,7 @@ def update_from_values(
     name the table's columns as `t.` and the new values as `v.`: it must never hold anything from outside.
     With `returning`, the named fields of the rows that did change come back.
     """
-    meta = model._meta
+    meta: Any = model._meta
     fields = [meta.get_field(name) for name in (*key, *columns)]
     quote = connection.ops.quote_name
     names = [field.column for field in fields]
@@ -77,12 +77,12 @@ def insert_new(
 
     Returns the value of `conflict` → primary key of the rows that are new, which `bulk_create` cannot tell.
     """
-    meta = model._meta
+    meta: Any = model._meta
     quote = connection.ops.quote_name
     fields = [field for field in meta.concrete_fields if not field.primary_key]
     names = ", ".join(quote(field.column) for field in fields)
     row = "(" + ", ".join(["%s"] * len(fields)) + ")"
-    key, pk = meta.get_field(conflict).column, meta.pk.column  # type: ignore[union-attr]
+    key, pk = meta.get_field(conflict).column, meta.pk.column
     new: dict[Any, int] = {}
     for start in range(0, len(objects), chunk):
         part = objects[start : start + chunk]

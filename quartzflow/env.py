@@ -12,7 +12,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,18 +33,18 @@ class EnvError(ValueError):
 
 @dataclass(frozen=True)
 class Env:
-    """The settings of one installation, checked."""
+    """The settings of one installation, checked. Its repr shows no secret: debug pages print settings."""
 
     data_dir: Path  # absolute
     http_host: str
     http_port: int
     quic_host: str
     quic_port: int  # UDP
-    database_url: str  # "": SQLite in the data directory
-    redis_url: str  # redis://, rediss:// or unix://
+    database_url: str = field(repr=False)  # "": SQLite in the data directory
+    redis_url: str = field(repr=False)  # redis://, rediss:// or unix://
     redis_socket: Path | None  # where our own redis-server listens; None: REDIS_URL names another one
-    secret_key: str  # "": there is none yet, `manage.py setup` makes it
-    admin_password: str  # "": a random one
+    secret_key: str = field(repr=False)  # "": there is none yet, `manage.py setup` makes it
+    admin_password: str = field(repr=False)  # "": a random one
     local_agent: bool
     log_level: str
     allowed_hosts: tuple[str, ...]
@@ -266,10 +266,10 @@ def load(environ: Mapping[str, str]) -> Env:
 
     Raises EnvError, naming the variable, for the first value that cannot be used."""
     values: dict[str, Any] = {}
-    for field, variable in VARIABLES.items():
+    for name, variable in VARIABLES.items():
         text = environ.get(variable.name, "").strip()
         try:
-            values[field] = variable.parse(text) if text else variable.default
+            values[name] = variable.parse(text) if text else variable.default
         except ValueError as error:
             raise EnvError(f"{variable.name} {error}") from None
     values["redis_socket"] = None

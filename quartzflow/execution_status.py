@@ -18,13 +18,13 @@ class ExecutionStatus(models.IntegerChoices):
     CANCELLED = 6, _("Cancelled")
 
     @property
-    def wire(self) -> "task_pb2.ExecutionStatus.ValueType":
+    def wire(self) -> int:
         return task_pb2.ExecutionStatus.Value(self.name)
 
     @classmethod
     def from_wire(cls, code: int) -> Self:
         """Raises ValueError for a code the protocol does not have."""
-        return cls[task_pb2.ExecutionStatus.Name(code)]  # type: ignore[arg-type]
+        return cls[task_pb2.ExecutionStatus.Name(code)]
 
     @property
     def is_terminal(self) -> bool:

@@ -6,14 +6,15 @@ for that task and its executions only; whoever may view a group sees its hosts.
 
 from typing import TypeVar
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
 from guardian.shortcuts import get_objects_for_user
 
 from .errors import NotAllowed, NotFound
 
+__all__ = ["User", "allowed", "check", "check_create", "codename", "visible"]
+
 M = TypeVar("M", bound=Model)
-User = AbstractBaseUser | AnonymousUser
 
 
 def codename(model: type[Model], action: str) -> str:
@@ -25,16 +26,16 @@ def codename(model: type[Model], action: str) -> str:
 
 def visible(user: User, queryset: QuerySet[M], action: str = "view") -> QuerySet[M]:
     """The rows of a queryset on which the user may do `action`."""
-    if not user.is_active:  # type: ignore[union-attr]
+    if not user.is_active:
         return queryset.none()
     permission = codename(queryset.model, action)
-    return get_objects_for_user(user, permission, queryset, accept_global_perms=True)  # type: ignore[no-any-return]
+    return get_objects_for_user(user, permission, queryset, accept_global_perms=True)
 
 
 def allowed(user: User, obj: Model, action: str) -> bool:
     """Whether the user may do `action` to the object, by a model permission or one on the object itself."""
     permission = codename(type(obj), action)
-    return user.has_perm(permission) or user.has_perm(permission, obj)  # type: ignore[union-attr]
+    return user.has_perm(permission) or user.has_perm(permission, obj)
 
 
 def check(user: User, obj: Model, action: str) -> None:
@@ -46,5 +47,5 @@ def check(user: User, obj: Model, action: str) -> None:
 
 def check_create(user: User, model: type[Model]) -> None:
     """Raises NotAllowed unless the user may add objects of this kind."""
-    if not user.has_perm(codename(model, "add")):  # type: ignore[union-attr]
+    if not user.has_perm(codename(model, "add")):
         raise NotAllowed

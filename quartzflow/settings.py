@@ -242,7 +242,7 @@ SPECTACULAR_SETTINGS = {"TITLE": "Quartz-Flow API", "VERSION": "1.0.0", "SERVE_I
 
 # --- Logs: one line an event; JSON where a machine reads ---
 
-_log_pre = [
+_log_pre: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

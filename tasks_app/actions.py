@@ -35,7 +35,7 @@ EDITABLE = (
 def do_create_task(user: User, data: dict[str, Any]) -> Task:
     """Create a task. `data`: fields of EDITABLE and `group_ids`. Raises InvalidInput naming the fields, NotAllowed."""
     check_create(user, Task)
-    task = Task(owner=user, created_by=user.get_username()[:64])  # type: ignore[misc, union-attr]
+    task = Task(owner=user, created_by=user.get_username()[:64])
     groups = check_task(user, task, data)
     with transaction.atomic():
         task.version = next_version()
@@ -221,4 +221,4 @@ def _scope(task: Task) -> set[int] | None:
 
 def is_executing(task: Task) -> bool:
     """Whether any execution of the task is running now (one waiting for its time does not count)."""
-    return bool(task.executions.filter(status=ExecutionStatus.RUNNING).exists())  # type: ignore[attr-defined]
+    return bool(task.executions.filter(status=ExecutionStatus.RUNNING).exists())

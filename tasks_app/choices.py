@@ -1,5 +1,7 @@
 """What a task can be. The database codes are the PRD's (§5.2)."""
 
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from quartzflow_agent.protocol import task_pb2
@@ -11,7 +13,7 @@ class ExecutorType(models.IntegerChoices):
     PLUGIN = 3, _("Plugin")
 
     @property
-    def wire(self) -> "task_pb2.ExecutorType.ValueType":
+    def wire(self) -> Any:
         """The code on the wire (PRD §9: 0..2)."""
         return task_pb2.ExecutorType.Value(self.name)
 

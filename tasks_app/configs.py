@@ -122,7 +122,7 @@ def task_config(task: Task) -> task_pb2.TaskConfig:
 
 def tasks_of_group(group_id: int | None) -> list[Task]:
     """Every task that hosts of the group run: bound to it, or global."""
-    bound = TaskGroup.objects.filter(group_id=group_id).values("task_id")
+    bound = TaskGroup.objects.filter(group_id=group_id or 0).values("task_id")
     return list(Task.objects.filter(Q(pk__in=bound) | Q(is_global=True)))
 
 
@@ -142,7 +142,7 @@ def group_delta(group_id: int | None, since: int) -> task_pb2.TaskConfigResponse
     oldest = ConfigChange.objects.aggregate(oldest=Min("version"))["oldest"]
     if since <= 0 or since > version or oldest is None or oldest > since + 1:
         return full_config(group_id)
-    changed = set(
+    changed: set[Any] = set(
         ConfigChange.objects.filter(version__gt=since, version__lte=version)
         .exclude(task_id=None)
         .values_list("task_id", flat=True)
@@ -150,7 +150,9 @@ def group_delta(group_id: int | None, since: int) -> task_pb2.TaskConfigResponse
     if len(changed) > settings.QF_CONFIG_CHANGES_KEPT // 2:
         return full_config(group_id)
     bound = set(
-        TaskGroup.objects.filter(group_id=group_id, task_id__in=changed).values_list("task_id", flat=True)
+        TaskGroup.objects.filter(group_id=group_id or 0, task_id__in=changed).values_list(
+            "task_id", flat=True
+        )
     )
     tasks = [task for task in Task.objects.filter(pk__in=changed) if task.is_global or task.pk in bound]
     held = {task.pk for task in tasks}

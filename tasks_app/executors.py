@@ -28,15 +28,15 @@ def _text(value: Any) -> str:
     return value
 
 
-def _line(value: Any) -> str:
-    value = _text(value).strip()
+def _line(given: Any) -> str:
+    value = _text(given).strip()
     if "\n" in value or "\r" in value:
         raise _Wrong(_("Must be one line."))
     return value
 
 
-def _path(value: Any) -> str:
-    value = _line(value)
+def _path(given: Any) -> str:
+    value = _line(given)
     if value and not value.startswith(("/", "~")):
         raise _Wrong(_("Must be an absolute path."))
     return value
@@ -53,8 +53,8 @@ def _named_texts(value: Any) -> dict[str, str]:
     return value
 
 
-def _environment(value: Any) -> dict[str, str]:
-    value = _named_texts(value)
+def _environment(given: Any) -> dict[str, str]:
+    value = _named_texts(given)
     for name in value:
         if not ENV_NAME.match(name):
             raise _Wrong(_("%(name)s is no name for an environment variable.") % {"name": name})
@@ -63,24 +63,24 @@ def _environment(value: Any) -> dict[str, str]:
     return value
 
 
-def _headers(value: Any) -> dict[str, str]:
-    value = _named_texts(value)
+def _headers(given: Any) -> dict[str, str]:
+    value = _named_texts(given)
     for name, text in value.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or "\n" in text or "\r" in text:
             raise _Wrong(_("%(name)s is no valid header.") % {"name": name})
     return value
 
 
-def _url(value: Any) -> str:
-    value = _line(value)
+def _url(given: Any) -> str:
+    value = _line(given)
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _Wrong(_("Must be an http:// or https:// address."))
     return value
 
 
-def _method(value: Any) -> str:
-    value = _line(value).upper()
+def _method(given: Any) -> str:
+    value = _line(given).upper()
     if value not in HTTP_METHODS:
         raise _Wrong(_("One of %(methods)s.") % {"methods": ", ".join(HTTP_METHODS)})
     return value
@@ -98,8 +98,8 @@ def _boolean(value: Any) -> bool:
     return value
 
 
-def _umask(value: Any) -> str:
-    value = _line(value)
+def _umask(given: Any) -> str:
+    value = _line(given)
     if value and not re.fullmatch(r"0?[0-7]{3}", value):
         raise _Wrong(_("Must be three octal digits, such as 022."))
     return value

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 DIRECTORY = Path(tempfile.mkdtemp(prefix="quartzflow-test-"))
+(DIRECTORY / "static").mkdir()  # whitenoise warns where there is none
 atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
 
 for name in [name for name in os.environ if name.startswith("QF_") or name in ("DATABASE_URL", "REDIS_URL")]:

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from executions_app import control
 from executions_app.models import Execution
 from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
-from quartzflow.api.requests import get_or_404
+from quartzflow.api.requests import get_or_404, user_of
 from quartzflow.errors import InvalidInput, NotAllowed
 
 
@@ -51,7 +51,7 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
     queryset = Execution.objects.none()
 
     def get_queryset(self) -> Any:
-        return executions_for(self.request.user)
+        return executions_for(user_of(self.request))
 
     def list(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -64,13 +64,13 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
     def logs(self, request: Request, pk: str) -> Response:
         """What the server holds of the output; `truncated`: the agent has more."""
         execution = get_or_404(self.get_queryset(), pk)
-        if not may_read_log(request.user, execution):
+        if not may_read_log(user_of(request), execution):
             raise NotAllowed
         return Response(log_of(execution))
 
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        control.do_cancel_executions(request.user, [get_or_404(self.get_queryset(), pk)])
+        control.do_cancel_executions(user_of(request), [get_or_404(self.get_queryset(), pk)])
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
     @action(detail=False)

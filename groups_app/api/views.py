@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from groups_app import actions
 from groups_app.models import Client, Group
 from groups_app.selectors import clients_for, groups_for
-from quartzflow.api.requests import get_or_404, object_body
+from quartzflow.api.requests import get_or_404, object_body, user_of
 
 
 class GroupSerializer(serializers.ModelSerializer[Group]):
@@ -30,8 +30,8 @@ class ClientSerializer(serializers.ModelSerializer[Client]):
     class Meta:
         model = Client
         fields = [
-            "id", "client_id", "group_id", "group", "hostname", "ip", "kind", "status", "approval", "version", "os", "arch",
-            "labels", "task_version", "running", "last_heartbeat", "connected_at",
+            "id", "client_id", "group_id", "group", "hostname", "ip", "kind", "status", "approval", "version", "os",
+            "arch", "labels", "task_version", "running", "last_heartbeat", "connected_at",
         ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ class GroupViewSet(viewsets.GenericViewSet[Group]):
     queryset = Group.objects.none()
 
     def get_queryset(self) -> Any:
-        return groups_for(self.request.user)
+        return groups_for(user_of(self.request))
 
     def list(self, request: Request) -> Response:
         return Response(self.get_serializer(self.get_queryset(), many=True).data)
@@ -51,22 +51,26 @@ class GroupViewSet(viewsets.GenericViewSet[Group]):
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
     def create(self, request: Request) -> Response:
-        group = actions.do_save_group(request.user, object_body(request))
+        group = actions.do_save_group(user_of(request), object_body(request))
         return Response(
-            self.get_serializer(get_or_404(self.get_queryset(), group.pk)).data, status=status.HTTP_201_CREATED
+            self.get_serializer(get_or_404(self.get_queryset(), group.pk)).data,
+            status=status.HTTP_201_CREATED,
         )
 
     def update(self, request: Request, pk: str) -> Response:
-        group = actions.do_save_group(request.user, object_body(request), get_or_404(self.get_queryset(), pk))
+        group = actions.do_save_group(
+            user_of(request), object_body(request), get_or_404(self.get_queryset(), pk)
+        )
         return Response(self.get_serializer(get_or_404(self.get_queryset(), group.pk)).data)
 
     def destroy(self, request: Request, pk: str) -> Response:
-        actions.do_delete_group(request.user, get_or_404(self.get_queryset(), pk))
+        actions.do_delete_group(user_of(request), get_or_404(self.get_queryset(), pk))
         return Response(None)
 
     @action(detail=True)
     def clients(self, request: Request, pk: str) -> Response:
         """The hosts of a group."""
         group = get_or_404(self.get_queryset(), pk)
-        page = self.paginate_queryset(clients_for(request.user).filter(group=group))
+        clients: Any = clients_for(user_of(request)).filter(group=group)
+        page: Any = self.paginate_queryset(clients)
         return self.get_paginated_response(ClientSerializer(page, many=True).data)

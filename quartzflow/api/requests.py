@@ -2,8 +2,10 @@
 
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
 from django.utils.translation import gettext as _
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
 from quartzflow.errors import InvalidInput, NotFound
@@ -21,6 +23,13 @@ def get_or_404(queryset: QuerySet[M], pk: Any) -> M:
     if found is None:
         raise NotFound
     return found
+
+
+def user_of(request: Request) -> User:
+    """Who asks. Raises NotAuthenticated for nobody; the default permission classes have seen to that before."""
+    if not isinstance(request.user, User):
+        raise NotAuthenticated
+    return request.user
 
 
 def object_body(request: Request) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import control
-from quartzflow.api.requests import get_or_404, object_body
+from quartzflow.api.requests import get_or_404, object_body, user_of
 from quartzflow.errors import InvalidInput
 from tasks_app import actions
 from tasks_app.models import Task
@@ -74,7 +74,7 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
     queryset = Task.objects.none()
 
     def get_queryset(self) -> Any:
-        return tasks_for(self.request.user)
+        return tasks_for(user_of(self.request))
 
     def _answer(self, pk: int, code: int = status.HTTP_200_OK) -> Response:
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data, status=code)
@@ -84,7 +84,9 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     def create(self, request: Request) -> Response:
-        return self._answer(actions.do_create_task(request.user, _body(request)).pk, status.HTTP_201_CREATED)
+        return self._answer(
+            actions.do_create_task(user_of(request), _body(request)).pk, status.HTTP_201_CREATED
+        )
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return self._answer(get_or_404(self.get_queryset(), pk).pk)
@@ -93,24 +95,24 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         """Fields left out keep their value. `?force=1` edits a task that is executing."""
         task = get_or_404(self.get_queryset(), pk)
         force = request.query_params.get("force") in ("1", "true")
-        return self._answer(actions.do_update_task(request.user, task, _body(request), force=force).pk)
+        return self._answer(actions.do_update_task(user_of(request), task, _body(request), force=force).pk)
 
     partial_update = update
 
     def destroy(self, request: Request, pk: str) -> Response:
-        control.do_delete_tasks(request.user, [get_or_404(self.get_queryset(), pk)])
+        control.do_delete_tasks(user_of(request), [get_or_404(self.get_queryset(), pk)])
         return Response(None)
 
     @action(detail=True, methods=["post"])
     def enable(self, request: Request, pk: str) -> Response:
         task = get_or_404(self.get_queryset(), pk)
-        control.do_enable_tasks(request.user, [task])
+        control.do_enable_tasks(user_of(request), [task])
         return self._answer(task.pk)
 
     @action(detail=True, methods=["post"])
     def disable(self, request: Request, pk: str) -> Response:
         task = get_or_404(self.get_queryset(), pk)
-        control.do_disable_tasks(request.user, [task])
+        control.do_disable_tasks(user_of(request), [task])
         return self._answer(task.pk)
 
     @action(detail=True, methods=["post"])
@@ -120,7 +122,7 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         if unknown := sorted(set(body) - {"params"}):
             raise InvalidInput({name: [_("Unknown field.")] for name in unknown})
         executions = control.do_trigger_task(
-            request.user, get_or_404(self.get_queryset(), pk), body.get("params")
+            user_of(request), get_or_404(self.get_queryset(), pk), body.get("params")
         )
         ids = [execution.pk for execution in executions]
         return Response({"execution_id": ids[0], "execution_ids": ids, "run_id": executions[0].run_id})

@@ -16,7 +16,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--days", type=int, default=365, help="valid for so many days (default %(default)s)")
+        parser.add_argument(
+            "--days", type=int, default=365, help="valid for so many days (default %(default)s)"
+        )
 
     def handle(self, *args: Any, username: str, days: int, **options: Any) -> None:
         user = get_user_model().objects.filter(username=username, is_active=True).first()
