@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from quartzflow.lease import SCHEDULER, LeaseKeeper, LeaseState, current, new_holder, scheduler_alive
 from quartzflow.models import Lease
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.usefixtures("each_database")
 
 
 class Clock:
