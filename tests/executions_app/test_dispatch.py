@@ -43,7 +43,10 @@ def test_only_hosts_of_the_tasks_groups_are_meant():
 def test_nobody_online_is_recorded_as_a_failure():
     task = people.task()
     (execution,) = fire([Firing(task.pk, NOON)])
-    assert (execution.status, execution.failure_reason) == (ExecutionStatus.FAILURE, FailureReason.NO_ONLINE_CLIENT)
+    assert (execution.status, execution.failure_reason) == (
+        ExecutionStatus.FAILURE,
+        FailureReason.NO_ONLINE_CLIENT,
+    )
     assert execution.client_id == ""
 
 
@@ -104,7 +107,9 @@ def test_running_by_hand_works_for_a_disabled_task_and_takes_parameters():
     assert (message.trigger, dict(message.params)["n"]) == ("manual", "3")
 
 
-@pytest.mark.parametrize("params", [{"a b": 1}, {"1a": 1}, {"a": None}, {"a": "x\0"}, {"a": "x" * 9000}, [], {"a": {}}])
+@pytest.mark.parametrize(
+    "params", [{"a b": 1}, {"1a": 1}, {"a": None}, {"a": "x\0"}, {"a": "x" * 9000}, [], {"a": {}}]
+)
 def test_bad_parameters_are_refused(params):
     task = people.task()
     with pytest.raises(InvalidInput) as wrong:
@@ -180,7 +185,9 @@ def test_the_sweep_finds_what_was_not_accepted_and_attempts_that_are_due():
     people.online_client()
     (execution,) = fire([Firing(people.task().pk, NOON)])
     later = timezone.now() + timedelta(seconds=5)
-    assert [m.execution_id for _, m in dispatch.pending_for_bridge(people.BRIDGE, later)] == [execution.execution_id]
+    assert [m.execution_id for _, m in dispatch.pending_for_bridge(people.BRIDGE, later)] == [
+        execution.execution_id
+    ]
     assert dispatch.pending_for_bridge("another", later) == []
     Execution.objects.update(accepted_at=NOON)
     assert dispatch.pending_for_bridge(people.BRIDGE, later) == []

@@ -31,7 +31,12 @@ def running(name, output="", offset=0, attempt=0):
     return Progress(
         "web-1",
         pb.TaskProgress(
-            execution_id=name, status=pb.RUNNING, started_at=MS + 5, output=output, output_offset=offset, attempt=attempt
+            execution_id=name,
+            status=pb.RUNNING,
+            started_at=MS + 5,
+            output=output,
+            output_offset=offset,
+            attempt=attempt,
         ),
     )
 
@@ -81,7 +86,12 @@ class TestOneExecution:
         name = fired()
         ingest([ended(name, output="好" * 5000, error="e" * 5000, output_size=15000)])
         log = ExecutionLog.objects.get()
-        assert (len(log.output.encode()), log.truncated, log.size, len(log.error_msg)) == (10239, True, 15000, 2048)
+        assert (len(log.output.encode()), log.truncated, log.size, len(log.error_msg)) == (
+            10239,
+            True,
+            15000,
+            2048,
+        )
 
     def test_nul_does_not_reach_the_database(self):
         name = fired()
@@ -138,7 +148,12 @@ class TestOneExecution:
 class TestFiredByTheAgentItself:
     def report(self, task, client="web-1", when=NOON, name=None, **fields):
         name = name or execution_id(task.pk, when, client)
-        extra = {"local": True, "task_id": str(task.pk), "scheduled_time": int(when.timestamp() * 1000), **fields}
+        extra = {
+            "local": True,
+            "task_id": str(task.pk),
+            "scheduled_time": int(when.timestamp() * 1000),
+            **fields,
+        }
         return ended(name, client=client, **extra)
 
     def test_it_is_merged_exactly_once(self):
@@ -157,7 +172,9 @@ class TestFiredByTheAgentItself:
         ingest([self.report(task)])
         assert Execution.objects.count() == 1
 
-    @pytest.mark.parametrize("wrong", [{"name": "exec_made_up"}, {"task_id": "99999"}, {"local": False}, {"scheduled_time": 0}])
+    @pytest.mark.parametrize(
+        "wrong", [{"name": "exec_made_up"}, {"task_id": "99999"}, {"local": False}, {"scheduled_time": 0}]
+    )
     def test_a_name_that_is_not_its_own_is_refused(self, wrong):
         people.online_client()
         report = self.report(people.task(), **wrong)
@@ -175,7 +192,9 @@ def test_daily_statistics_are_recounted_and_compared():
     row = DailyStats.objects.get()
     assert (row.success_count, row.total_duration_ms, row.agent_counts) == (1, 100, None)
     other = pb.TaskStats(task_id=task_id, success_count=2)
-    assert daily.ingest_daily_stats("web-1", pb.DailyStatsReport(date="2026-03-01", task_stats=[other])) == [task_id]
+    assert daily.ingest_daily_stats("web-1", pb.DailyStatsReport(date="2026-03-01", task_stats=[other])) == [
+        task_id
+    ]
     assert DailyStats.objects.get().agent_counts["success_count"] == 2
     with pytest.raises(ValueError, match="isoformat"):
         daily.ingest_daily_stats("web-1", pb.DailyStatsReport(date="yesterday"))
