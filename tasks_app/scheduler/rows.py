@@ -1,0 +1,134 @@
+"""What the scheduler reads and writes in the database: tasks, their changes, their last firings."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakValueDictionary
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django_celery_beat.models import PeriodicTask
+from quartzflow_agent.schedule import Schedule
+
+from quartzflow.execution_status import ExecutionStatus
+from tasks_app.choices import ScheduleType, TaskStatus
+from tasks_app.configs import current_version
+from tasks_app.models import SCHEDULE_FIELDS, ConfigChange, Task
+
+from .plan import PlannedTask
+
+READ_CHUNK = 2000
+WRITE_CHUNK = 500
+
+# Many tasks have the same schedule; they share one object, which the plan makes use of.
+_schedules: WeakValueDictionary[tuple[Any, ...], Schedule] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What happened after a version."""
+
+    version: int  # the newest one seen
+    task_ids: frozenset[int]  # changed, enabled, disabled or deleted
+    complete: bool  # False: some are forgotten already, everything must be read anew
+
+
+@dataclass
+class LastFiring:
+    """What is still to be saved of one task."""
+
+    ref: int  # primary key of its PeriodicTask
+    time: int  # nominal, Unix seconds
+    count: int  # firings since the last save
+
+
+def planned_tasks(task_ids: Collection[int] | None = None) -> Iterator[PlannedTask]:
+    """The enabled, scheduled tasks among `task_ids` (None: all)."""
+    tasks = Task.objects.filter(status=TaskStatus.ENABLED).exclude(schedule_type=ScheduleType.NONE)
+    if task_ids is None:
+        yield from _read(tasks)
+        return
+    ids = sorted(task_ids)
+    for start in range(0, len(ids), WRITE_CHUNK):
+        yield from _read(tasks.filter(pk__in=ids[start : start + WRITE_CHUNK]))
+
+
+def _read(tasks: QuerySet[Task]) -> Iterator[PlannedTask]:
+    rows = tasks.order_by().values_list(
+        "pk", "updated_at", "periodic_task__last_run_at", "next_fire_at", "periodic_task_id", *SCHEDULE_FIELDS
+    )
+    for pk, updated_at, last_run_at, next_fire_at, ref, *fields in rows.iterator(READ_CHUNK):
+        yield PlannedTask(
+            task_id=pk,
+            schedule=_schedule(tuple(fields)),
+            since=int(updated_at.timestamp()),
+            last=_seconds(last_run_at),
+            due=_seconds(next_fire_at),
+            ref=ref,
+        )
+
+
+def _schedule(fields: tuple[Any, ...]) -> Schedule:
+    schedule = _schedules.get(fields)
+    if schedule is None:
+        values = dict(zip(SCHEDULE_FIELDS, fields, strict=True))
+        schedule = Schedule(**{**values, "interval_seconds": values["interval_seconds"] or 0})
+        _schedules[fields] = schedule
+    return schedule
+
+
+def firing_state() -> Iterator[tuple[int, int | None, int | None]]:
+    """(task id, last firing, next time of a fixed delay) of every task that `planned_tasks` gives."""
+    tasks = Task.objects.filter(status=TaskStatus.ENABLED).exclude(schedule_type=ScheduleType.NONE).order_by()
+    rows = tasks.values_list("pk", "periodic_task__last_run_at", "next_fire_at")
+    for pk, last_run_at, next_fire_at in rows.iterator(READ_CHUNK):
+        yield pk, _seconds(last_run_at), _seconds(next_fire_at)
+
+
+def changes_after(version: int) -> Changes:
+    """The tasks that changed after a configuration version."""
+    newest = current_version()
+    if newest == version:
+        return Changes(version, frozenset(), complete=True)
+    rows = ConfigChange.objects.filter(version__gt=version, version__lte=newest).exclude(task_id=None)
+    return Changes(
+        version=newest,
+        task_ids=frozenset(pk for pk in rows.order_by().values_list("task_id", flat=True) if pk is not None),
+        complete=newest >= version >= newest - settings.QF_CONFIG_CHANGES_KEPT,
+    )
+
+
+def save_last_firings(firings: Mapping[int, LastFiring]) -> None:
+    """Save the last nominal time and the count of each task, one statement per distinct pair.
+
+    Thousands of tasks that fire together share a moment, so this is a handful of statements. A later time in the
+    row stays: it is of another scheduler that took over. Nothing else of the row is touched (`date_changed` would
+    make the stock scheduler reload).
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for firing in firings.values():
+        groups.setdefault((firing.time, firing.count), []).append(firing.ref)
+    with transaction.atomic():
+        for (time, count), refs in groups.items():
+            moment = datetime.fromtimestamp(time, UTC)
+            older = Q(last_run_at__isnull=True) | Q(last_run_at__lt=moment)
+            for start in range(0, len(refs), WRITE_CHUNK):
+                PeriodicTask.objects.filter(older, pk__in=refs[start : start + WRITE_CHUNK]).update(
+                    last_run_at=moment, total_run_count=F("total_run_count") + count
+                )
+
+
+def handed_over(task_ids: Iterable[int]) -> set[int]:
+    """Those tasks of which there are executions, and none that still waits for an agent to take it."""
+    ids = list(task_ids)
+    rows = Task.objects.filter(pk__in=ids)
+    waiting = rows.filter(executions__status=ExecutionStatus.PENDING, executions__accepted_at=None)
+    return set(rows.exclude(executions=None).values_list("pk", flat=True)) - set(
+        waiting.values_list("pk", flat=True)
+    )
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
