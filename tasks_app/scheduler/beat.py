@@ -4,12 +4,13 @@ import time
 from typing import Any
 
 import structlog
+from celery.beat import SchedulingError
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from django.db.models import QuerySet
 from django_celery_beat.models import PeriodicTask
-from django_celery_beat.schedulers import DatabaseScheduler
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from kombu.exceptions import OperationalError
 
 from quartzflow.lease import SCHEDULER, LeaseKeeper
@@ -57,7 +58,7 @@ class QuartzScheduler(DatabaseScheduler):
             delay = self._work()
         except Exception as error:
             self._failures += 1
-            expected = isinstance(error, (DatabaseError, OperationalError))
+            expected = isinstance(error, (DatabaseError, OperationalError, SchedulingError))
             log.error("scheduler failed", failures=self._failures, error=repr(error), exc_info=not expected)
             self._heap, self._initial_read = None, True
             close_old_connections()
@@ -94,6 +95,14 @@ class QuartzScheduler(DatabaseScheduler):
             wait = min(max(delay, 0.0), STOCK_EVERY)
             self._stock_at = time.monotonic() + wait
         return wait
+
+    def apply_entry(self, entry: ModelEntry, producer: object = None) -> None:
+        """Send one of the other periodic tasks; if that fails it stays due, and `tick` logs why."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError:
+            self._dirty.discard(entry.name)
+            raise
 
     def _publish(self, firings: list[Firing], token: int) -> None:
         self.app.send_task(FIRE_BATCH, args=[firings, token], ignore_result=True)

@@ -151,6 +151,23 @@ def test_while_the_broker_is_away_the_lease_is_kept_and_nothing_is_lost(beat, qu
     assert len(firings) >= 4
 
 
+def test_another_periodic_task_that_could_not_be_sent_stays_due(beat, queue, caplog):
+    ticks(beat)
+    queue()
+    own = operators_own()
+    time.sleep(1)
+    beat.app = Celery(broker="redis://127.0.0.1:1/0")
+    beat.tick()
+    assert "apply scheduled task their own" in caplog.text
+    assert "Traceback" not in caplog.text
+    beat.sync()
+    own.refresh_from_db()
+    assert own.last_run_at < timezone.now() - timedelta(minutes=1)
+    beat.app = app
+    ticks(beat)
+    assert "reports.weekly" in [name for name, _ in queue()]
+
+
 def test_a_signal_in_the_middle_of_a_tick_saves_nothing_until_it_has_ended(beat, monkeypatch):
     beat.tick()
     closed = []
