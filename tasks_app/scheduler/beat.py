@@ -98,11 +98,10 @@ class QuartzScheduler(DatabaseScheduler):
 
     def apply_entry(self, entry: ModelEntry, producer: object = None) -> None:
         """Send one of the other periodic tasks; if that fails it stays due, and `tick` logs why."""
-        try:
-            self.apply_async(entry, producer=producer, advance=False)
-        except SchedulingError:
-            self._dirty.discard(entry.name)
-            raise
+        # Its new last run time, which the stock code has noted by now, is only saved when it was sent.
+        self._dirty.discard(entry.name)
+        self.apply_async(entry, producer=producer, advance=False)
+        self._dirty.add(entry.name)
 
     def _publish(self, firings: list[Firing], token: int) -> None:
         self.app.send_task(FIRE_BATCH, args=[firings, token], ignore_result=True)
