@@ -45,6 +45,31 @@ class LogWatch(TypedDict):
     watching: bool
 
 
+class LogFetch(TypedDict):
+    """Send a part of an execution's whole log, which its agent keeps, to the channel `reply` as LogChunks."""
+
+    type: Literal["log_fetch"]
+    client_id: str
+    execution_id: str
+    request_id: str  # unique; comes back in every chunk
+    offset: int  # bytes
+    limit: int  # bytes; 0: to the end
+    reply: str
+
+
+class LogChunk(TypedDict):
+    """The answer to a LogFetch; the last one has `last` set, or `error` says why there will not be more."""
+
+    type: Literal["log.chunk"]
+    request_id: str
+    execution_id: str
+    offset: int  # bytes
+    total: int  # bytes of the whole log
+    data: bytes
+    last: bool
+    error: str
+
+
 class Close(TypedDict):
     """The client's session must end now (credential revoked, client deleted)."""
 
@@ -53,7 +78,7 @@ class Close(TypedDict):
     reason: str
 
 
-BridgeMessage = Dispatch | Config | Cancel | LogWatch | Close
+BridgeMessage = Dispatch | Config | Cancel | LogWatch | LogFetch | Close
 
 
 def channel_name(bridge_id: str) -> str:

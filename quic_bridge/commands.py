@@ -1,0 +1,74 @@
+"""Instructions to agents: run, cancel, leave."""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from google.protobuf.message import DecodeError
+from quartzflow_agent.protocol import task_pb2
+from quartzflow_agent.protocol.constants import CLOSE_REVOKED
+from quartzflow_agent.protocol.framing import FramingError
+
+from .registry import Registry
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 50  # agents written to before the loop gets its turn: ACKs must be read while a burst goes out
+
+
+class Commands:
+    """Writes to the registry's sessions. Who is not there gets nothing: another bridge or a sweep sees to that."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def dispatch(self, items: Iterable[tuple[str, task_pb2.TaskExecution]]) -> int:
+        """Send instructions, all for one agent in one write. Returns how many found their agent."""
+        grouped: dict[str, list[task_pb2.TaskExecution]] = {}
+        for client_id, instruction in items:
+            grouped.setdefault(client_id, []).append(instruction)
+        sent = 0
+        for number, (client_id, instructions) in enumerate(grouped.items(), 1):
+            connection = self._registry.get(client_id)
+            if connection is not None:
+                for instruction in instructions:
+                    try:
+                        connection.session.execute(instruction)
+                        sent += 1
+                    except FramingError as error:
+                        log.error(
+                            "instruction too large", execution=instruction.execution_id, error=str(error)
+                        )
+                connection.wake()
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
+        return sent
+
+    def cancel(self, items: Iterable[tuple[str, str, str]]) -> None:
+        """Stop executions: (client id, execution id, reason)."""
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for client_id, execution_id, reason in items:
+            grouped.setdefault((client_id, reason), []).append(execution_id)
+        for (client_id, reason), execution_ids in grouped.items():
+            connection = self._registry.get(client_id)
+            if connection is not None:
+                connection.session.cancel(execution_ids, reason)
+                connection.wake()
+
+    def close_client(self, client_id: str, reason: str) -> None:
+        """End a client's session now."""
+        connection = self._registry.get(client_id)
+        if connection is not None:
+            connection.session.close(CLOSE_REVOKED, reason)
+            connection.wake()
+
+
+def read_instructions(items: Iterable[tuple[str, bytes]]) -> list[tuple[str, task_pb2.TaskExecution]]:
+    """The instructions of a wake-up; what cannot be read is left to the sweep, with a word in the log."""
+    found: list[tuple[str, task_pb2.TaskExecution]] = []
+    for client_id, data in items:
+        try:
+            found.append((client_id, task_pb2.TaskExecution.FromString(data)))
+        except DecodeError:
+            log.error("unreadable instruction in a wake-up", client=client_id)
+    return found

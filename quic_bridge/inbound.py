@@ -1,0 +1,253 @@
+"""What agents say, turned into calls of the domain, and what they are answered."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from quartzflow_agent.protocol import agent_pb2, task_pb2
+from quartzflow_agent.protocol.constants import CLOSE_INTERNAL, CLOSE_SUPERSEDED
+from quartzflow_agent.protocol.framing import FramingError
+
+from . import inputs
+from .configs import Configs
+from .domain import (
+    Accepted,
+    Heartbeat,
+    IngestOutcome,
+    Progress,
+    RegisterInfo,
+    RegisterOutcome,
+    Rejected,
+    Result,
+    Unavailable,
+)
+from .logs import Logs
+from .registry import Registry
+from .server import Connection
+from .session import Close
+from .writer import Receipt, Submission, Writer
+
+log = structlog.get_logger(__name__)
+
+MAX_REGISTERING = 1000  # registrations that wait for the database; further agents are told to come back later
+MAX_SYNC_RECORDS = 2000  # in one OFFLINE_SYNC_REQUEST
+INT32 = 2**31 - 1
+
+
+class Inbound:
+    """The server's handler: everything that sessions receive, and their end."""
+
+    def __init__(
+        self, bridge_id: str, registry: Registry, writer: Writer, configs: Configs, logs: Logs
+    ) -> None:
+        self._bridge_id = bridge_id
+        self._registry = registry
+        self._writer = writer
+        self._configs = configs
+        self._logs = logs
+        self._registering = 0
+        self._beats: dict[str, Heartbeat] = {}
+        self._gone: dict[str, list[tuple[str, str]]] = {}
+        self._handlers: dict[type, Callable[[Connection, Any], None]] = {
+            inputs.RegisterReceived: self._register,
+            inputs.HeartbeatReceived: self._heartbeat,
+            inputs.PullReceived: self._pull,
+            inputs.ProgressReceived: self._progress,
+            inputs.ResultReceived: self._result,
+            inputs.SyncReceived: self._sync,
+            inputs.StatsReceived: self._stats,
+            inputs.ExecutionsAnswered: self._answered,
+            inputs.ConfigApplied: lambda connection, item: configs.applied(connection, item.version),
+            inputs.ConfigRefused: lambda connection, item: configs.refused(
+                connection, item.version, item.error
+            ),
+            inputs.ChunkReceived: lambda connection, item: logs.chunk(connection, item.message),
+        }
+
+    def received(self, connection: Connection, item: inputs.Input) -> None:
+        self._handlers[type(item)](connection, item)
+
+    def closed(self, connection: Connection, close: Close) -> None:
+        client_id, session_id = connection.session.client_id, connection.session.session_id
+        self._configs.forget(connection)
+        self._logs.forget(connection)
+        if self._registry.remove(connection):
+            self._gone.setdefault(close.reason, []).append((client_id, session_id))
+        log.info("session closed", client=client_id, ip=connection.ip, code=close.code, reason=close.reason)
+
+    async def save_heartbeats(self) -> None:
+        """Write the newest heartbeat of each client, in bulk. Raises Unavailable; the next ones then say the same."""
+        beats, self._beats = self._beats, {}
+        if beats:
+            await self._writer.call(self._writer.domain.save_heartbeats, list(beats.values()))
+
+    async def save_gone(self) -> None:
+        """Write the ends of sessions, in bulk. Raises Unavailable; they are kept for the next time."""
+        while self._gone:
+            reason, sessions = self._gone.popitem()
+            try:
+                await self._writer.call(self._writer.domain.mark_offline, sessions, reason)
+            except Unavailable:
+                self._gone.setdefault(reason, []).extend(sessions)
+                raise
+
+    def committed(self, batch: Sequence[Submission], outcome: IngestOutcome) -> None:
+        """Answer what has been committed; called by the writer."""
+        done: dict[Connection, list[str]] = {}
+        for submission in batch:
+            receipt = submission.receipt
+            if receipt is None:
+                continue
+            names = [report.execution_id for report in submission.reports]
+            session = receipt.connection.session
+            if receipt.sync:
+                kept = [name for name in names if name in outcome.committed]
+                session.answer_sync(receipt.msg_id, kept, _shortfall(names, outcome))
+            elif names[0] in outcome.committed:
+                done.setdefault(receipt.connection, []).append(receipt.msg_id)
+            elif names[0] in outcome.refused:
+                session.reject(receipt.msg_id, outcome.refused[names[0]])
+            receipt.connection.wake()
+        for connection, msg_ids in done.items():
+            connection.session.acknowledge(msg_ids)
+
+    # --- Registration ---
+
+    def _register(self, connection: Connection, item: inputs.RegisterReceived) -> None:
+        if self._registering >= MAX_REGISTERING:
+            connection.session.refuse("busy", "too many agents are connecting at once; try again")
+            return
+        request = item.request
+        info = RegisterInfo(
+            client_id=request.client_id,
+            bridge_id=self._bridge_id,
+            session_id=connection.session.session_id,
+            ip=connection.ip,
+            credential=request.credential,
+            enrollment_token=request.enrollment_token,
+            protocol_version=request.protocol_version,
+            agent_version=request.agent_version,
+            hostname=request.hostname,
+            os=request.os,
+            arch=request.arch,
+            labels=dict(request.labels),
+            group=request.group,
+        )
+        self._registering += 1
+        future = self._writer.call(self._writer.domain.register, info)
+        future.add_done_callback(partial(self._registered, connection, request))
+
+    def _registered(self, connection: Connection, request: agent_pb2.RegisterRequest, future: Any) -> None:
+        self._registering -= 1
+        session = connection.session
+        try:
+            outcome: RegisterOutcome = future.result()
+        except Unavailable:
+            session.refuse("busy", "the server's database is not available; try again")
+        except Exception:
+            log.exception("registration failed", client=request.client_id, ip=connection.ip)
+            session.close(CLOSE_INTERNAL, "registration failed")
+        else:
+            if outcome.accepted:
+                self._admit(connection, request, outcome)
+            else:
+                session.refuse(outcome.code, outcome.message)
+        connection.wake()
+
+    def _admit(
+        self, connection: Connection, request: agent_pb2.RegisterRequest, outcome: RegisterOutcome
+    ) -> None:
+        session_id = connection.session.session_id
+        if not connection.admit(
+            outcome.client_id, request.config_version, group=outcome.group, credential=outcome.credential
+        ):
+            self._gone.setdefault("gone before the answer", []).append((outcome.client_id, session_id))
+            return
+        older = self._registry.add(connection)
+        if older is not None:
+            log.warning("newer session wins", client=outcome.client_id, ip=connection.ip, older_ip=older.ip)
+            older.session.close(CLOSE_SUPERSEDED, f"this client id connected again from {connection.ip}")
+            older.wake()
+
+    # --- The rest ---
+
+    def _heartbeat(self, connection: Connection, item: inputs.HeartbeatReceived) -> None:
+        session, offset = connection.session, item.clock_offset
+        self._beats[session.client_id] = Heartbeat(
+            client_id=session.client_id,
+            session_id=session.session_id,
+            at=datetime.now(UTC),
+            config_version=item.ping.config_version,
+            running=item.ping.running,
+            clock_offset_ms=None if offset is None else max(-INT32, min(offset, INT32)),
+        )
+
+    def _pull(self, connection: Connection, item: inputs.PullReceived) -> None:
+        future = self._writer.call(self._writer.domain.config_delta, connection.session.client_id, item.since)
+        future.add_done_callback(partial(self._pulled, connection, item))
+
+    def _pulled(self, connection: Connection, item: inputs.PullReceived, future: Any) -> None:
+        try:
+            response: task_pb2.TaskConfigResponse = future.result()
+            connection.session.answer_pull(item.msg_id, response)
+        except Unavailable as error:
+            # Not answered: the next PONG makes the agent pull again.
+            log.warning("pull waits for the database", client=connection.session.client_id, error=str(error))
+        except FramingError as error:
+            self._configs.too_large([connection.session.client_id], response.version, error)
+        except Exception:
+            log.exception("pull failed", client=connection.session.client_id)
+            connection.session.close(CLOSE_INTERNAL, "configuration not available")
+        connection.wake()
+
+    def _progress(self, connection: Connection, item: inputs.ProgressReceived) -> None:
+        self._writer.submit([Progress(connection.session.client_id, item.message)])
+
+    def _result(self, connection: Connection, item: inputs.ResultReceived) -> None:
+        receipt = Receipt(connection, item.msg_id, sync=False)
+        self._writer.submit([Result(connection.session.client_id, item.message)], receipt)
+
+    def _sync(self, connection: Connection, item: inputs.SyncReceived) -> None:
+        client_id, records = connection.session.client_id, item.message.records
+        if len(records) > MAX_SYNC_RECORDS:
+            connection.session.answer_sync(item.msg_id, (), f"more than {MAX_SYNC_RECORDS} records at once")
+        elif records:
+            receipt = Receipt(connection, item.msg_id, sync=True)
+            self._writer.submit([Result(client_id, record) for record in records], receipt)
+        else:
+            connection.session.answer_sync(item.msg_id, ())
+
+    def _stats(self, connection: Connection, item: inputs.StatsReceived) -> None:
+        domain, client_id = self._writer.domain, connection.session.client_id
+        future = self._writer.call(domain.ingest_daily_stats, client_id, item.message)
+        future.add_done_callback(partial(self._stats_taken, connection, item.msg_id))
+
+    def _stats_taken(self, connection: Connection, msg_id: str, future: Any) -> None:
+        session = connection.session
+        try:
+            future.result()
+            session.acknowledge([msg_id])
+        except Unavailable as error:
+            log.warning("statistics wait for the database", client=session.client_id, error=str(error))
+        except Exception as error:
+            log.warning("statistics not taken", client=session.client_id, error=str(error))
+            session.reject(msg_id, "not readable")
+        connection.wake()
+
+    def _answered(self, connection: Connection, item: inputs.ExecutionsAnswered) -> None:
+        client_id = connection.session.client_id
+        if item.error:
+            # The reason is one word of the domain's list; what follows a colon is for people.
+            reason, _, text = item.error.partition(":")
+            self._writer.submit(
+                [Rejected(client_id, name, reason, text.strip()) for name in item.execution_ids]
+            )
+        else:
+            self._writer.submit([Accepted(client_id, name) for name in item.execution_ids])
+
+
+def _shortfall(names: Sequence[str], outcome: IngestOutcome) -> str:
+    reasons = {outcome.refused.get(name, "not written") for name in names if name not in outcome.committed}
+    return "; ".join(sorted(reasons))

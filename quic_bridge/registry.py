@@ -1,0 +1,43 @@
+"""Which connection holds which client's session on this bridge: at most one a client id, and the newest wins."""
+
+import asyncio
+from collections.abc import Iterator
+
+from .server import Connection
+
+
+class Registry:
+    """The registered connections by client id."""
+
+    def __init__(self) -> None:
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self._connections: dict[str, Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """A snapshot: connections may come and go while one goes through it."""
+        return iter(list(self._connections.values()))
+
+    def get(self, client_id: str) -> Connection | None:
+        return self._connections.get(client_id)
+
+    def add(self, connection: Connection) -> Connection | None:
+        """Enter a registered connection; returns the one that it takes the place of."""
+        client_id = connection.session.client_id
+        older = self._connections.get(client_id)
+        self._connections[client_id] = connection
+        self.empty.clear()
+        return older
+
+    def remove(self, connection: Connection) -> bool:
+        """Take a connection out; False when it was not, or no longer, the client's."""
+        client_id = connection.session.client_id
+        if self._connections.get(client_id) is not connection:
+            return False
+        del self._connections[client_id]
+        if not self._connections:
+            self.empty.set()
+        return True

@@ -1,0 +1,86 @@
+"""Everything of aioquic that is not its public interface, and how the bridge bends it.
+
+The stock asyncio server collapses under bursts: late acknowledgements make probe timeouts fire, whose
+retransmissions make everything later still, a state that it does not leave with 10,000 connections. So probes wait
+longer, acknowledgements ride on answers, and whatever costs time in proportion to all connections is avoided.
+"""
+
+import gc
+
+import aioquic
+from aioquic import tls
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated
+
+AIOQUIC = "1.7"  # the minor version whose internals this module knows
+ACK_DELAY = 0.02  # seconds; ours. Most answers leave sooner and carry the ACK along (`acknowledge_now`)
+MAX_ACK_DELAY = 0.3  # seconds; granted to the agent before a probe is sent
+
+FREEZE_AFTER = 250  # new connections; a collection of so many takes about 30 ms
+
+
+class WrongVersionError(RuntimeError):
+    """The installed aioquic is not the one whose internals this module knows."""
+
+
+def check_version() -> None:
+    """Raises WrongVersionError."""
+    if not aioquic.__version__.startswith(AIOQUIC + "."):
+        raise WrongVersionError(f"aioquic {AIOQUIC}.x is needed, {aioquic.__version__} is installed")
+
+
+def tune(quic: QuicConnection) -> None:
+    """Set the delays; again after the handshake, when the peer's transport parameters have overwritten them."""
+    quic._ack_delay = ACK_DELAY
+    quic._loss.max_ack_delay = MAX_ACK_DELAY
+
+
+def acknowledge_now(quic: QuicConnection, now: float) -> None:
+    """Let a delayed acknowledgement go out with what is sent next, instead of in a datagram of its own."""
+    space = quic._spaces.get(tls.Epoch.ONE_RTT)
+    if space is not None and space.ack_at is not None and space.ack_at > now:
+        space.ack_at = now
+
+
+def close_of(quic: QuicConnection) -> ConnectionTerminated | None:
+    """How the connection ends, as soon as either side has closed it; the event comes three probe timeouts later."""
+    event: ConnectionTerminated | None = quic._close_event
+    return event
+
+
+def unacknowledged(quic: QuicConnection, stream_id: int) -> int:
+    """Bytes written to a stream that the peer has not acknowledged."""
+    stream = quic._streams.get(stream_id)
+    return len(stream.sender._buffer) if stream is not None else 0
+
+
+def dismantle(quic: QuicConnection) -> None:
+    """Free a terminated connection at once.
+
+    It refers to itself through its tables of handlers, and once frozen (below) no collector looks at it any more.
+    """
+    quic.__dict__.clear()
+
+
+class Freezer:
+    """Takes long-lived connections out of the garbage collector's sight.
+
+    A full collection over 10,000 connections stops the loop for more than a second. What is frozen is freed by its
+    reference count alone, which `dismantle` makes possible.
+    """
+
+    def __init__(self) -> None:
+        self._new = 0
+
+    def connected(self) -> None:
+        """Another connection is there to stay."""
+        self._new += 1
+
+    def freeze(self, *, idle: bool = False) -> bool:
+        """Collect and freeze when enough connections are new, or any while there is little else to do."""
+        if self._new < (1 if idle else FREEZE_AFTER):
+            return False
+        self._new = 0
+        gc.collect()  # looks only at what has come since the last time
+        gc.freeze()
+        return True

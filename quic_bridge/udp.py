@@ -1,0 +1,121 @@
+"""A UDP socket that reads all that has arrived in one turn of the loop.
+
+asyncio's own transport makes one turn a datagram: what a connection has to say is then sent before its other
+datagrams have been read.
+"""
+
+import asyncio
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+DATAGRAM = 4096  # bytes; ours and our agents' are of 1,200 to 1,500
+READ_AT_ONCE = 200  # datagrams in one turn (about 20 ms of work), before timers and others have theirs
+BUFFER = 8 * 1024 * 1024  # bytes asked of the kernel for each direction
+QUEUE = 20_000  # datagrams that wait while the kernel takes no more; beyond, QUIC's loss recovery helps
+
+Address = Any  # (host, port) or (host, port, flow, scope)
+
+
+class UdpSocket:
+    """Owns a bound, non-blocking socket; calls `received` for each datagram and `drained` after a turn's last."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        received: Callable[[bytes, Address], None],
+        drained: Callable[[], None],
+    ) -> None:
+        self._sock = sock
+        self._received = received
+        self._drained = drained
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[tuple[bytes, Address]] = deque()
+        self.dropped = 0  # datagrams that the queue had no room for
+        self._loop.add_reader(sock, self._readable)
+
+    @property
+    def port(self) -> int:
+        port: int = self._sock.getsockname()[1]
+        return port
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send now, or as soon as the kernel takes it."""
+        if self._queue:
+            self._enqueue(data, address)
+            return
+        try:
+            self._sock.sendto(data, address)
+        except (BlockingIOError, InterruptedError):
+            self._enqueue(data, address)
+            self._loop.add_writer(self._sock, self._writable)
+        except OSError as error:
+            # No route for the moment, a firewall's refusal: for QUIC a lost datagram, for the log one of many.
+            log.debug("datagram not sent", address=address[0], error=str(error))
+
+    def close(self) -> None:
+        """Stop reading and close the socket; what is queued is lost. Idempotent."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._sock.close()
+
+    def _enqueue(self, data: bytes, address: Address) -> None:
+        if len(self._queue) < QUEUE:
+            self._queue.append((data, address))
+        else:
+            self.dropped += 1
+
+    def _readable(self) -> None:
+        for _ in range(READ_AT_ONCE):
+            try:
+                data, address = self._sock.recvfrom(DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                # An ICMP error about something sent before; nothing is wrong with the socket.
+                log.debug("socket error", error=str(error))
+                continue
+            self._received(data, address)
+        self._drained()
+
+    def _writable(self) -> None:
+        while self._queue:
+            data, address = self._queue[0]
+            try:
+                self._sock.sendto(data, address)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                log.debug("datagram not sent", address=address[0], error=str(error))
+            self._queue.popleft()
+        self._loop.remove_writer(self._sock)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound UDP socket for UdpSocket; "::" serves IPv4 as well. Raises OSError naming host and port."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}: {error.strerror or error}") from error
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        sock.setblocking(False)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        text = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise OSError(error.errno, f"cannot listen on {host} UDP port {port}: {text}") from error
+    return sock

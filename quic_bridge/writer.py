@@ -1,0 +1,222 @@
+"""The one thread of a bridge that talks to the database.
+
+More writers per process add nothing and stall each other; what counts is to fold what arrives into few transactions.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from .domain import Domain, IngestOutcome, Report, Result, Unavailable
+from .server import Connection
+
+log = structlog.get_logger(__name__)
+
+WINDOW = 0.05  # seconds; reports that come within it are written together
+BATCH = 100  # reports that are written without waiting for the window's end
+CAPACITY = 50_000  # reports that wait; beyond, they are dropped unacknowledged and the agents send them again
+RETRY = (0.5, 1.0, 2.0, 5.0)  # seconds between attempts while the database is unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Whom to answer once reports are committed."""
+
+    connection: Connection
+    msg_id: str
+    sync: bool  # answer with an OFFLINE_SYNC_RESPONSE instead of an ACK
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Reports of one message, in their order."""
+
+    reports: Sequence[Report]
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    future: "asyncio.Future[Any]"
+
+
+class _Stop:
+    pass
+
+
+Committed = Callable[[Sequence[Submission], IngestOutcome], None]
+
+
+class Writer:
+    """Runs domain functions one after the other, and folds reports into batches for `ingest`.
+
+    `ended` is done when the thread is; with an exception when it died.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._committed: Committed
+        self._jobs: queue.SimpleQueue[_Call | Submission | _Stop] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._main, name="bridge-writer", daemon=True)
+        self._stopping = threading.Event()
+        self._submitted = 0  # reports, counted by the loop
+        self._handled = 0  # reports, counted by the thread
+        self._dropped = 0
+
+    # --- In the loop ---
+
+    def start(self, committed: Committed) -> None:
+        """Start the thread; `committed` is called in the loop after each batch's commit."""
+        self._committed = committed
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Reports that are not written yet."""
+        return self._submitted - self._handled
+
+    def call(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        """Run a domain function in the thread; its result, or its exception (Unavailable among them)."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._jobs.put(_Call(function, args, future))
+        return future
+
+    def submit(self, reports: Sequence[Report], receipt: Receipt | None = None) -> None:
+        """Write reports with the next batch. When too many wait already, they are dropped without an answer."""
+        if self.waiting >= CAPACITY:
+            self._dropped += len(reports)
+            if self._dropped % 1000 < len(reports):
+                log.error(
+                    "reports dropped: the database does not keep up",
+                    waiting=self.waiting,
+                    dropped=self._dropped,
+                )
+            return
+        self._submitted += len(reports)
+        self._jobs.put(Submission(reports, receipt))
+
+    async def stop(self) -> None:
+        """Write what is there, end the thread. Reports that cannot be written now stay with their agents."""
+        self._stopping.set()
+        self._jobs.put(_Stop())
+        await asyncio.wait([self.ended])
+
+    # --- In the thread ---
+
+    def _main(self) -> None:
+        try:
+            self._work()
+            self.domain.close()
+        except BaseException as error:
+            self._tell(self._end, error)
+        else:
+            self._tell(self._end, None)
+
+    def _work(self) -> None:
+        batch: list[Submission] = []
+        size, due = 0, 0.0
+        while True:
+            try:
+                job = self._jobs.get(timeout=max(due - time.monotonic(), 0) if batch else None)
+            except queue.Empty:
+                job = None
+            if isinstance(job, Submission):
+                if not batch:
+                    due = time.monotonic() + WINDOW
+                batch.append(job)
+                size += len(job.reports)
+            elif isinstance(job, _Call):
+                self._run(job)
+            stop = isinstance(job, _Stop)
+            if batch and (stop or size >= BATCH or time.monotonic() >= due):
+                self._write(batch, size)
+                batch, size = [], 0
+            if stop:
+                return
+
+    def _run(self, call: _Call) -> None:
+        try:
+            with self.domain.guard():
+                result = call.function(*call.args)
+        except Exception as error:
+            self._tell(_settle, call.future, None, error)
+        else:
+            self._tell(_settle, call.future, result, None)
+
+    def _write(self, batch: list[Submission], size: int) -> None:
+        outcome = IngestOutcome()
+        for reports in _rounds(batch):
+            self._ingest(reports, outcome)
+        self._handled += size
+        self._tell(self._committed, batch, outcome)
+
+    def _ingest(self, reports: Sequence[Report], outcome: IngestOutcome) -> None:
+        try:
+            done = self._try_ingest(reports)
+        except Exception as error:
+            if len(reports) > 1:
+                # One report that the database does not take must not hold up the others.
+                self._ingest(reports[: len(reports) // 2], outcome)
+                self._ingest(reports[len(reports) // 2 :], outcome)
+            else:
+                log.error("report not written", client=reports[0].client_id, exc_info=error)
+            return
+        if done is not None:
+            outcome.committed |= done.committed
+            outcome.refused |= done.refused
+
+    def _try_ingest(self, reports: Sequence[Report]) -> IngestOutcome | None:
+        """None when the database stayed unavailable until we had to stop."""
+        attempt = 0
+        while True:
+            try:
+                with self.domain.guard():
+                    return self.domain.ingest(reports)
+            except Unavailable as error:
+                log.warning("reports wait for the database", reports=len(reports), error=str(error))
+                if self._stopping.wait(RETRY[min(attempt, len(RETRY) - 1)]):
+                    return None
+                attempt += 1
+
+    def _tell(self, function: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+
+def _rounds(batch: Sequence[Submission]) -> list[list[Report]]:
+    """The batch's reports, split so that no execution has two results in one `ingest`, which takes the last only."""
+    rounds: list[list[Report]] = [[]]
+    results: dict[str, int] = {}
+    for submission in batch:
+        for report in submission.reports:
+            number = results.get(report.execution_id, 0)
+            if number == len(rounds):
+                rounds.append([])
+            rounds[number].append(report)
+            if isinstance(report, Result):
+                results[report.execution_id] = number + 1
+    return rounds
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
+    if future.done():  # whoever asked has gone
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
