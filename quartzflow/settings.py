@@ -103,7 +103,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [ENV.redis_url], "prefix": "qf", "capacity": 5000, "expiry": 30},
+        "CONFIG": {
+            # The layer waits 5 s for a message; redis-py's own time limit must not be the same.
+            "hosts": [{"address": ENV.redis_url, "socket_timeout": 15}],
+            "prefix": "qf",
+            "capacity": 5000,
+            "expiry": 30,
+        },
     }
 }
 CACHES = {
@@ -140,7 +146,9 @@ CELERY_BEAT_SCHEDULE = {
 # --- Scheduling ---
 
 QF_DISPATCH_LOOKAHEAD = 2.0  # seconds that a firing is sent out ahead of its time
-QF_MISFIRE_THRESHOLD = 10.0  # seconds; a firing later than this is missed (up to it: late, and fired as usual)
+QF_MISFIRE_THRESHOLD = (
+    10.0  # seconds; a firing later than this is missed (up to it: late, and fired as usual)
+)
 QF_MISFIRE_LIMIT = 100  # missed firings of one task that `fire_all` makes up for at most
 QF_PENDING_GRACE = 60  # seconds after its time in which an instruction may still start on an agent
 QF_LOST_GRACE = 60  # seconds after timeout in which a lost agent's execution may still report

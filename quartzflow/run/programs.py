@@ -37,7 +37,17 @@ def programs(env: Env, environ: Mapping[str, str]) -> list[Program]:
     # The programs must agree on where things are, from whatever directory they were told it.
     server = {name: environ[name] for name in SECRETS if name in environ} | {"QF_DATA_DIR": str(env.data_dir)}
     level = f"--loglevel={env.log_level}"
-    celery = [*python, "-m", "celery", "-A", "quartzflow"]
+    # It runs our code alone, so a word on running as root would tell nothing that running all of this as root does not.
+    celery = [
+        *python,
+        "-W",
+        "ignore:You're running the worker",
+        "-m",
+        "celery",
+        "--quiet",
+        "-A",
+        "quartzflow",
+    ]
     found = [redis_program(env)] if env.redis_socket is not None else []
     found += [
         Program("daphne", [*python, "-m", "daphne", *daphne_arguments(env)], server),

@@ -51,7 +51,7 @@ class Options(ServerOptions):
     silent = True
     strip_ansi = False
     nocleanup = True
-    first = False  # limits and descriptors are those of whoever called
+    first = True  # else the library closes descriptors that are not its own
     test = False
     serverurl = None
     server_configs = ()  # no remote control
@@ -113,6 +113,9 @@ class Options(ServerOptions):
 
     def set_uid_or_exit(self) -> None:
         """Programs run as whoever called."""
+
+    def set_rlimits_or_exit(self) -> None:
+        """Limits stay those of whoever called."""
 
     def make_logger(self) -> None:
         """The console is our log."""
