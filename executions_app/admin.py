@@ -1,0 +1,336 @@
+"""The console's pages of executions: what runs and ran, and one execution with its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
+
+from groups_app.models import Client, Group
+from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from quartzflow.admin_site import site
+from quartzflow.errors import Conflict, QuartzError
+from quartzflow.execution_status import LIVE, ExecutionStatus
+from quartzflow.permissions import visible
+from quartzflow.templatetags.console import milliseconds, moment
+from tasks_app.models import Task
+from tasks_app.selectors import tasks_for
+
+from . import control
+from .choices import ExecutionType, FailureReason
+from .models import Attempt, Execution
+from .selectors import executions_for, log_of, may_read_log, since
+
+MAX_SEARCHED_TASKS = 200
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = _lazy("Status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("live", _("Waiting or running")),
+            ("bad", _("Failed or timed out")),
+            *((str(v), label) for v, label in ExecutionStatus.choices),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        value = self.value()
+        if value == "live":
+            return queryset.filter(status__in=LIVE)
+        if value == "bad":
+            return queryset.filter(status__in=(ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT))
+        return queryset.filter(status=int(value)) if value and value.isdigit() else queryset
+
+
+class TimeFilter(admin.SimpleListFilter):
+    title = _lazy("Time")
+    parameter_name = "time"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("hour", _("Last hour")),
+            ("today", _("Today")),
+            ("7", _("Last 7 days")),
+            ("30", _("Last 30 days")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        starts = {
+            "hour": lambda: timezone.now() - timedelta(hours=1),
+            "today": lambda: since(1),
+            "7": lambda: since(7),
+            "30": lambda: since(30),
+        }
+        start = starts.get(self.value() or "")
+        return queryset.filter(scheduled_time__gte=start()) if start else queryset
+
+
+@admin.register(Execution, site=site)
+class ExecutionAdmin(ObjectPermissionAdmin):
+    section = "work"
+    icon = "activity"
+    nav_order = 20
+    nav_label = _lazy("Executions")
+    empty_icon = "activity"
+    empty_title = _lazy("Nothing has run yet")
+    empty_text = _lazy("Executions appear here as tasks fire, or when you run one by hand.")
+    change_list_template = "console/execution_list.html"
+    row_permissions = ("cancel", "trigger")
+    list_per_page = 50
+
+    list_display = (
+        "task_cell", "status_cell", "client_cell", "type_cell", "scheduled_cell", "start_cell", "duration_cell",
+        "row_menu",
+    )  # fmt: skip
+    list_display_links = None
+    sortable_by = ()  # by id, newest first: every filter has its index in that order
+    list_filter = (StatusFilter, TimeFilter, "execution_type")
+    search_fields = ("task_name",)
+    search_help_text = _lazy("Task, host, number or execution id")
+    actions = ("cancel_selected",)
+    confirmations = {
+        "cancel_selected": _lazy(
+            "Cancel %(count)s executions? What runs is ended, with everything it started."
+        )
+    }
+
+    # --- who may ---
+
+    def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
+        if action == "view":
+            return executions_for(who(request))
+        if action in ("cancel", "trigger"):
+            return Execution.objects.filter(task__in=visible(who(request), Task.objects.all(), action))
+        return Execution.objects.none()
+
+    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
+        return self.visible_rows(request, action).filter(pk=obj.pk).exists()
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        if obj is not None:
+            return self.may(request, obj, "view")
+        return request.user.has_perm("executions_app.view_execution") or tasks_for(who(request)).exists()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    # --- list ---
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        # Words are looked up among tasks and hosts, which are few; among executions that would be a full scan.
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.startswith("exec_"):
+            return queryset.filter(execution_id=term), False
+        tasks = tasks_for(who(request)).filter(name__icontains=term).order_by()
+        found = Q(task_id__in=list(tasks.values_list("pk", flat=True)[:MAX_SEARCHED_TASKS]))
+        hosts = Client.objects.filter(Q(client_id__icontains=term) | Q(hostname__icontains=term))
+        found |= Q(client_id__in=list(hosts.values_list("client_id", flat=True)[:MAX_SEARCHED_TASKS]))
+        if term.lstrip("#").isdigit():
+            found |= Q(pk=int(term.lstrip("#")[:18]))
+        return queryset.filter(found), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        task = request.GET.get("task__id__exact", "")
+        chosen = tasks_for(who(request)).filter(pk=int(task)).first() if task.isdigit() else None
+        plain = not set(request.GET) - {"task__id__exact"}
+        context = {
+            "chosen_task": chosen,
+            "chosen_client": request.GET.get("client_id__exact", ""),
+            # New rows come in by themselves only where the page shows all of the newest.
+            "live_insert": plain,
+            "live_feed": chosen is None
+            and not request.GET.get("p")
+            and request.user.has_perm("executions_app.view_execution"),
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    @admin.display(description=_lazy("Task"))
+    def task_cell(self, execution: Execution) -> str:
+        url = reverse("admin:executions_app_execution_change", args=[execution.pk])
+        return format_html(
+            '<a class="cell-main" href="{}">{}</a><span class="cell-sub">#{}</span>',
+            url,
+            execution.task_name,
+            execution.pk,
+        )
+
+    @admin.display(description=_lazy("Status"))
+    def status_cell(self, execution: Execution) -> str:
+        status = execution.status_enum
+        reason = FailureReason(execution.failure_reason).label if execution.failure_reason else ""
+        shown = pill(status.color, status.label, status=status.value, execution=execution.pk)
+        return format_html('{}<span class="cell-sub">{}</span>', shown, reason)
+
+    @admin.display(description=_lazy("Host"))
+    def client_cell(self, execution: Execution) -> str:
+        return execution.client_id or "—"
+
+    @admin.display(description=_lazy("Trigger"))
+    def type_cell(self, execution: Execution) -> Any:
+        return ExecutionType(execution.execution_type).label
+
+    @admin.display(description=_lazy("Scheduled"))
+    def scheduled_cell(self, execution: Execution) -> str:
+        return moment(execution.scheduled_time)
+
+    @admin.display(description=_lazy("Started"))
+    def start_cell(self, execution: Execution) -> str:
+        return moment(execution.start_time)
+
+    @admin.display(description=_lazy("Duration"))
+    def duration_cell(self, execution: Execution) -> str:
+        if execution.status == ExecutionStatus.RUNNING and execution.start_time:
+            return format_html(
+                '<span class="num" data-running-since="{}">…</span>', execution.start_time.isoformat()
+            )
+        return format_html('<span class="num">{}</span>', milliseconds(execution.duration))
+
+    def menu_items(self, execution: Any, may: set[str]) -> list[dict[str, Any]]:
+        def of(name: str, *arguments: Any) -> str:
+            return reverse(f"admin:{name}", args=arguments)
+
+        items: list[dict[str, Any]] = [
+            {
+                "label": _("Log"),
+                "icon": "square-terminal",
+                "url": of("executions_app_execution_change", execution.pk),
+            },
+            {
+                "label": _("Task"),
+                "icon": "calendar-clock",
+                "url": of("tasks_app_task_change", execution.task_id),
+            },
+        ]
+        if "trigger" in may:
+            items.append(
+                {
+                    "label": _("Run again"),
+                    "icon": "rotate-ccw",
+                    "post": of("executions_app_execution_again", execution.pk),
+                }
+            )
+        if "cancel" in may and execution.status in LIVE:
+            ask = _("Cancel this execution? What runs is ended, with everything it started.")
+            stop = of("executions_app_execution_cancel", execution.pk)
+            items += [
+                {"line": True},
+                {"label": _("Cancel"), "icon": "circle-stop", "post": stop, "confirm": ask, "danger": True},
+            ]
+        return items
+
+    # --- actions ---
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        found = super().get_actions(request)
+        may_cancel = (
+            request.user.has_perm("tasks_app.cancel_task")
+            or visible(who(request), Task.objects.all(), "cancel").exists()
+        )
+        return {name: action for name, action in found.items() if name == "cancel_selected" and may_cancel}
+
+    @admin.action(description=_lazy("Cancel"))
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet) -> None:
+        try:
+            count = control.do_cancel_executions(who(request), queryset)
+        except QuartzError as error:
+            messages.error(request, str(error.message))
+        else:
+            messages.success(
+                request, ngettext("%d execution cancelled.", "%d executions cancelled.", count) % count
+            )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<path:object_id>/cancel/", wrap(self.cancel_view), name="executions_app_execution_cancel"),
+            path("<path:object_id>/again/", wrap(self.again_view), name="executions_app_execution_again"),
+            *super().get_urls(),
+        ]
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def cancel(request: HttpRequest, execution: Execution) -> str:
+            control.do_cancel_executions(who(request), [execution])
+            return _("The execution is cancelled.")
+
+        return self.post_view(request, object_id, cancel, "cancel")
+
+    def again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def again(request: HttpRequest, execution: Execution) -> dict[str, Any]:
+            task = tasks_for(who(request)).filter(pk=execution.task_id).first()
+            if task is None:
+                raise Conflict(_("The task is deleted."))
+            clients = [execution.client_id] if execution.client_id else None
+            fresh = control.do_trigger_task(who(request), task, execution.params, clients)
+            url = reverse("admin:executions_app_execution_change", args=[fresh[0].pk])
+            return {
+                "message": _("“%(name)s” is started again.") % {"name": task.name},
+                "url": url,
+                "link": _("Watch"),
+            }
+
+        return self.post_view(request, object_id, again, "trigger")
+
+    # --- one execution ---
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        execution = self.get_object(request, object_id)
+        if execution is None:
+            raise Http404
+        status = execution.status_enum
+        may = {action for action in self.row_permissions if self.may(request, execution, action)}
+        group = Group.objects.filter(pk=execution.group_id).first() if execution.group_id else None
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": execution.task_name,
+            "execution": execution,
+            "status": status,
+            "is_live": status in LIVE,
+            "task": tasks_for(who(request)).filter(pk=execution.task_id).first(),
+            "client": Client.objects.filter(client_id=execution.client_id).first()
+            if execution.client_id
+            else None,
+            "group": group,
+            "trigger": ExecutionType(execution.execution_type).label,
+            "reason": FailureReason(execution.failure_reason).label if execution.failure_reason else "",
+            "log": log_of(execution) if may_read_log(who(request), execution) else None,
+            "attempts": self._attempts(execution),
+            "may_cancel": "cancel" in may,
+            "may_run": "trigger" in may,
+        }
+        return TemplateResponse(request, "console/execution.html", context)
+
+    def _attempts(self, execution: Execution) -> list[Attempt]:
+        attempts: Iterable[Attempt] = execution.attempts.all()
+        rows = list(attempts)
+        for row in rows:
+            row.shown = ExecutionStatus(row.status)  # type: ignore[attr-defined]
+            row.reason = FailureReason(row.failure_reason).label if row.failure_reason else ""  # type: ignore[attr-defined]
+        return rows if len(rows) > 1 else []

@@ -1,0 +1,365 @@
+"""The console's pages of groups and hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+
+from executions_app.models import Execution
+from executions_app.selectors import executions_for
+from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from quartzflow.admin_site import site
+from quartzflow.errors import InvalidInput
+from quartzflow.templatetags.console import moment
+from tasks_app.configs import current_version
+from tasks_app.selectors import tasks_for
+
+from . import actions
+from .choices import ClientApproval, ClientStatus
+from .models import Client, Group
+from .selectors import clients_for, groups_for
+
+SHOWN = 50  # hosts on a group's page
+
+
+class GroupForm(forms.Form):
+    """A group's fields; groups_app.actions checks them."""
+
+    name = forms.CharField(label=_lazy("Name"), max_length=64)
+    description = forms.CharField(label=_lazy("Description"), max_length=256, required=False)
+    tags = forms.CharField(
+        label=_lazy("Tags"), max_length=256, required=False, help_text=_lazy("Separated by commas.")
+    )
+
+
+@admin.register(Group, site=site)
+class GroupAdmin(ObjectPermissionAdmin):
+    section = "hosts"
+    icon = "layers"
+    nav_order = 10
+    nav_label = _lazy("Groups")
+    empty_icon = "layers"
+    empty_title = _lazy("No groups yet")
+    empty_text = _lazy("Groups are what tasks are bound to. Make one, then let hosts join it.")
+
+    list_display = ("name_cell", "online_cell", "task_cell", "tags_cell", "updated_cell", "row_menu")
+    list_display_links = None
+    list_filter = ()
+    search_fields = ("name", "description", "tags")
+    search_help_text = _lazy("Search groups")
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return groups_for(who(request)).order_by("name")
+
+    @admin.display(description=_lazy("Group name"), ordering="name")
+    def name_cell(self, group: Group) -> str:
+        url = reverse("admin:groups_app_group_change", args=[group.pk])
+        return format_html(
+            '<a class="cell-main" href="{}">{}</a><span class="cell-sub">{}</span>',
+            url,
+            group.name,
+            group.description,
+        )
+
+    @admin.display(description=_lazy("Hosts online"), ordering="online_count")
+    def online_cell(self, group: Any) -> str:
+        share = 100 * group.online_count // group.client_count if group.client_count else 0
+        hosts = f"{reverse('admin:groups_app_client_changelist')}?group__id__exact={group.pk}"
+        return render_to_string("console/online_bar.html", {"group": group, "share": share, "url": hosts})
+
+    @admin.display(description=_lazy("Tasks bound"), ordering="task_count")
+    def task_cell(self, group: Any) -> str:
+        url = f"{reverse('admin:tasks_app_task_changelist')}?groups__id__exact={group.pk}"
+        return format_html('<a class="num" href="{}">{}</a>', url, group.task_count)
+
+    @admin.display(description=_lazy("Tags"))
+    def tags_cell(self, group: Group) -> str:
+        return format_html(
+            '<span class="tags">{}</span>',
+            format_html_join("", '<span class="tag">{}</span>', ((t,) for t in group.tag_list)),
+        )
+
+    @admin.display(description=_lazy("Changed"), ordering="updated_at")
+    def updated_cell(self, group: Group) -> str:
+        return moment(group.updated_at, "ago")
+
+    def menu_items(self, group: Any, may: set[str]) -> list[dict[str, Any]]:
+        edit = reverse("admin:groups_app_group_change", args=[group.pk])
+        hosts = f"{reverse('admin:groups_app_client_changelist')}?group__id__exact={group.pk}"
+        items: list[dict[str, Any]] = [
+            {
+                "label": _("Edit") if "change" in may else _("View"),
+                "icon": "pencil" if "change" in may else "eye",
+                "url": edit,
+            },
+            {"label": _("Hosts"), "icon": "server", "url": hosts},
+        ]
+        if "delete" in may:
+            ask = _("Delete the group “%(name)s”? Its hosts stay, without a group.") % {"name": group.name}
+            remove = reverse("admin:groups_app_group_remove", args=[group.pk])
+            items += [
+                {"line": True},
+                {"label": _("Delete"), "icon": "trash-2", "post": remove, "confirm": ask, "danger": True},
+            ]
+        return items
+
+    def get_urls(self) -> list[URLPattern]:
+        remove = path(
+            "<path:object_id>/remove/",
+            self.admin_site.admin_view(self.remove_view),
+            name="groups_app_group_remove",
+        )
+        return [remove, *super().get_urls()]
+
+    def remove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def remove(request: HttpRequest, group: Group) -> dict[str, Any]:
+            name = group.name
+            actions.do_delete_group(who(request), group)
+            url = reverse("admin:groups_app_group_changelist")
+            return {
+                "message": _("The group “%(name)s” is deleted.") % {"name": name},
+                "reload": True,
+                "url": url,
+            }
+
+        return self.post_view(request, object_id, remove, "delete")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return self._form_page(request, None)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self._form_page(request, self.access(request, object_id))
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:groups_app_group_change", object_id)  # deleting is a menu item with a question
+
+    def _form_page(self, request: HttpRequest, group: Group | None) -> HttpResponse:
+        initial = {"name": group.name, "description": group.description, "tags": group.tags} if group else {}
+        form = GroupForm(request.POST or None, initial=initial)
+        if request.method == "POST" and form.is_valid():
+            try:
+                # The page keeps showing what is stored, whatever the check puts into its own copy.
+                copy = Group.objects.get(pk=group.pk) if group else None
+                stored = actions.do_save_group(who(request), form.cleaned_data, copy)
+            except InvalidInput as error:
+                for field, texts in error.errors.items():
+                    form.add_error(field if field in form.fields else None, [str(text) for text in texts])
+            else:
+                (self.log_change if group else self.log_addition)(request, stored, "")
+                messages.success(request, _("“%(name)s” is saved.") % {"name": stored.name})
+                return redirect("admin:groups_app_group_change", stored.pk)
+        may = {action for action in self.row_permissions if group and self.may(request, group, action)}
+        for input_ in form.fields.values():
+            input_.disabled = group is not None and "change" not in may
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": group.name if group else _("New group"),
+            "form": form,
+            "group": group,
+            "may_change": group is None or "change" in may,
+            "menu": [item for item in self.menu_items(group, may) if item.get("label") != _("Edit")]
+            if group
+            else [],
+            "hosts": shown_hosts(
+                clients_for(who(request)).filter(group=group).order_by("-status", "client_id")[:SHOWN]
+            )
+            if group
+            else [],
+            "tasks": list(tasks_for(who(request)).filter(groups=group)[:SHOWN]) if group else [],
+        }
+        return TemplateResponse(request, "console/group_form.html", context)
+
+
+def shown_hosts(clients: Any) -> list[Client]:
+    """Clients with the colour and the words of their state."""
+    rows = list(clients)
+    for row in rows:
+        row.color, row.state = state_of(row)
+    return rows
+
+
+def state_of(client: Client) -> tuple[str, Any]:
+    """A pill's colour and words: what keeps a host from work comes before whether it is online."""
+    if client.approval != ClientApproval.APPROVED:
+        return ("failure" if client.approval == ClientApproval.REVOKED else "timeout"), ClientApproval(
+            client.approval
+        ).label
+    return ("success" if client.is_online else "pending"), ClientStatus(client.status).label
+
+
+@admin.register(Client, site=site)
+class ClientAdmin(ObjectPermissionAdmin):
+    section = "hosts"
+    icon = "server"
+    nav_order = 20
+    nav_label = _lazy("Hosts")
+    empty_icon = "server"
+    empty_title = _lazy("No hosts yet")
+    empty_text = _lazy(
+        "Install the agent on a host and let it join with an enrollment token; it then appears here."
+    )
+    list_per_page = 50
+    row_permissions = ("change",)
+
+    list_display = (
+        "client_cell",
+        "status_cell",
+        "group_cell",
+        "address_cell",
+        "version_cell",
+        "config_cell",
+        "running_cell",
+        "heartbeat_cell",
+        "row_menu",
+    )
+    list_display_links = None
+    list_filter = ("status", "group", "approval")
+    search_fields = ("client_id", "hostname", "ip")
+    search_help_text = _lazy("Search by id, host name or address")
+    actions = None
+
+    def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
+        return clients_for(who(request)) if action == "view" else super().visible_rows(request, action)
+
+    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
+        if action == "view":
+            return clients_for(who(request)).filter(pk=obj.pk).exists()
+        return super().may(request, obj, action)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # hosts come in by enrolling
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
+        newest = current_version()
+        for row in shown_hosts(rows):
+            row.newest_version = newest  # type: ignore[attr-defined]
+
+    @admin.display(description=_lazy("Host"), ordering="client_id")
+    def client_cell(self, client: Client) -> str:
+        url = reverse("admin:groups_app_client_change", args=[client.pk])
+        return format_html(
+            '<a class="cell-main" href="{}">{}</a><span class="cell-sub">{}</span>',
+            url,
+            client.client_id,
+            client.hostname,
+        )
+
+    @admin.display(description=_lazy("Status"), ordering="status")
+    def status_cell(self, client: Any) -> str:
+        return pill(client.color, client.state)
+
+    @admin.display(description=_lazy("Group"), ordering="group__name")
+    def group_cell(self, client: Client) -> str:
+        return format_html('<span class="tag">{}</span>', client.group.name) if client.group else "—"
+
+    @admin.display(description=_lazy("Address"), ordering="ip")
+    def address_cell(self, client: Client) -> str:
+        return format_html('<span class="nowrap num">{}</span>', client.ip or "—")
+
+    @admin.display(description=_lazy("Agent"), ordering="version")
+    def version_cell(self, client: Client) -> str:
+        return format_html(
+            '<span class="nowrap">{}</span><span class="cell-sub">{} {}</span>',
+            client.version or "—",
+            client.os,
+            client.arch,
+        )
+
+    @admin.display(description=_lazy("Configuration"))
+    def config_cell(self, client: Any) -> str:
+        if client.task_version >= client.newest_version:
+            return format_html('<span class="num">{}</span>', client.task_version)
+        return format_html(
+            '<span class="num">{} <span class="muted">/ {}</span></span>',
+            client.task_version,
+            client.newest_version,
+        )
+
+    @admin.display(description=_lazy("Running"), ordering="running")
+    def running_cell(self, client: Client) -> str:
+        return format_html('<span class="num">{}</span>', client.running)
+
+    @admin.display(description=_lazy("Last heartbeat"), ordering="last_heartbeat")
+    def heartbeat_cell(self, client: Client) -> str:
+        return moment(client.last_heartbeat, "ago")
+
+    def menu_items(self, client: Any, may: set[str]) -> list[dict[str, Any]]:
+        history = (
+            f"{reverse('admin:executions_app_execution_changelist')}?client_id__exact={client.client_id}"
+        )
+        items: list[dict[str, Any]] = [
+            {
+                "label": _("View"),
+                "icon": "eye",
+                "url": reverse("admin:groups_app_client_change", args=[client.pk]),
+            },
+            {"label": _("Execution history"), "icon": "history", "url": history},
+        ]
+        if "change" in may and client.approval != ClientApproval.REVOKED:
+            ask = _(
+                "Revoke “%(name)s”? Its credential is void at once and it must enroll again to come back."
+            ) % {"name": client.client_id}
+            revoke = reverse("admin:groups_app_client_revoke", args=[client.pk])
+            items += [
+                {"line": True},
+                {"label": _("Revoke"), "icon": "ban", "post": revoke, "confirm": ask, "danger": True},
+            ]
+        return items
+
+    def get_urls(self) -> list[URLPattern]:
+        revoke = path(
+            "<path:object_id>/revoke/",
+            self.admin_site.admin_view(self.revoke_view),
+            name="groups_app_client_revoke",
+        )
+        return [revoke, *super().get_urls()]
+
+    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def revoke(request: HttpRequest, client: Client) -> dict[str, Any]:
+            actions.do_revoke_client(who(request), client)
+            return {"message": _("“%(name)s” is revoked.") % {"name": client.client_id}, "reload": True}
+
+        return self.post_view(request, object_id, revoke, "change")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        client = self.get_object(request, object_id)
+        if client is None:
+            raise Http404
+        shown_hosts([client])
+        may = {action for action in self.row_permissions if self.may(request, client, action)}
+        recent: list[Execution] = list(
+            executions_for(who(request)).filter(client_id=client.client_id).order_by("-id")[:20]
+        )
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": client.client_id,
+            "client": client,
+            "recent": recent,
+            "newest_version": current_version(),
+            "menu": self.menu_items(client, may)[1:],
+        }
+        return TemplateResponse(request, "console/client.html", context)

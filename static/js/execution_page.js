@@ -1,0 +1,87 @@
+// One execution, live: status, times, and its log as it grows.
+import { $, $$, _ } from "./dom.js";
+import { LogViewer } from "./log_viewer.js";
+import { on, subscribe } from "./live.js";
+import { isLive, reasonLabel, setPill } from "./status.js";
+import { formatDuration, formatTime, timeElement } from "./time.js";
+
+const page = $("#execution").dataset; // id, log: on | off
+const id = Number(page.id);
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+const viewer = page.log === "on" ? new LogViewer($("#log")) : null;
+let bytes = 0; // of the output shown, as UTF-8
+
+function fact(name, text) {
+  $(`[data-fact=${name}]`).textContent = text;
+}
+
+function factTime(name, value) {
+  $(`[data-fact=${name}]`).replaceChildren(timeElement(value));
+}
+
+function show(row) {
+  setPill($("h1 .pill"), row.status);
+  factTime("start", row.start_time);
+  factTime("end", row.end_time);
+  fact("exit", row.exit_code === null ? "—" : String(row.exit_code));
+  fact("retries", `${row.retry_count} / ${row.max_retries}`);
+  const duration = $("[data-fact=duration]");
+  if (row.status === 2 && row.start_time) {
+    duration.dataset.runningSince = row.start_time;
+  } else {
+    delete duration.dataset.runningSince;
+    duration.textContent = formatDuration(row.duration);
+  }
+  const reason = $("#reason");
+  reason.hidden = !row.failure_reason;
+  $("p", reason).textContent = row.failure_reason ? reasonLabel(row.failure_reason) : "";
+  const retry = $("#retry-note");
+  retry.hidden = !row.next_retry_at;
+  if (row.next_retry_at) $("p", retry).textContent = _("The next attempt begins at %(time)s.", { time: formatTime(row.next_retry_at) });
+  for (const element of $$("[data-while=live]")) element.hidden = !isLive(row.status);
+  for (const element of $$("[data-while=ended]")) element.hidden = isLive(row.status);
+  if (viewer) $(".log-view").dataset.empty = isLive(row.status) ? _("Waiting for output…") : _("No output.");
+}
+
+function showOutput(message) {
+  if (message.snapshot) {
+    if (message.text || !bytes) {
+      viewer.set(message.text);
+      bytes = encoder.encode(message.text).length;
+    }
+    return;
+  }
+  const encoded = encoder.encode(message.text);
+  if (message.offset > bytes) {
+    subscribe({ log: id }); // something was missed: have the whole again
+    return;
+  }
+  if (message.offset + encoded.length <= bytes) return;
+  viewer.append(message.offset === bytes ? message.text : decoder.decode(encoded.slice(bytes - message.offset)));
+  bytes = message.offset + encoded.length;
+}
+
+if (viewer) {
+  const first = $("#log-text").textContent;
+  viewer.set(first);
+  bytes = encoder.encode(first).length;
+  on("output", (message) => message.execution === id && showOutput(message));
+}
+let ended = page.live !== "on";
+function take(rows) {
+  for (const row of rows) {
+    if (row.id !== id) continue;
+    show(row);
+    // The end brings the stored text, which is what counts.
+    if (!ended && !isLive(row.status)) {
+      ended = true;
+      if (viewer) subscribe({ log: id });
+      window.setTimeout(() => viewer && subscribe({ log: id }), 1000);
+    }
+  }
+}
+on("snapshot", (message) => take(message.executions));
+on("executions", (message) => take(message.items));
+subscribe(viewer ? { executions: [id], log: id } : { executions: [id] });
