@@ -21,6 +21,7 @@ from tasks_app.models import Task
 
 from .choices import ExecutionType, FailureReason
 from .dispatch import fire, new_firing
+from .endings import after_end
 from .events import publish_executions
 from .models import Execution
 
@@ -132,6 +133,7 @@ def _cancel(rows: Any, reason: FailureReason, user: User) -> int:
         end_time=timezone.now(),
         next_retry_at=None,
     )
+    after_end(pks)
     holders = bridges_of({client_id for _, client_id, _ in found})
     batches: dict[str, list[tuple[str, str, str]]] = {}
     for _pk, client_id, name in found:

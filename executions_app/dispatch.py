@@ -17,13 +17,14 @@ from groups_app.models import Client
 from groups_app.selectors import online_clients
 from quartzflow import bridges
 from quartzflow.bulk import insert_new
-from quartzflow.execution_status import LIVE, ExecutionStatus
+from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
 from tasks_app.choices import ExecutorType
 from tasks_app.configs import wire_config
 from tasks_app.models import Task, TaskGroup
 
 from . import routing
 from .choices import ExecutionType, FailureReason
+from .endings import after_end
 from .events import publish_executions
 from .models import Execution
 
@@ -90,6 +91,7 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
         fresh = [e for e in wanted if e.execution_id in new]
         for execution in fresh:
             execution.pk = new[execution.execution_id]
+        after_end(e.pk for e in fresh if e.status in TERMINAL)
         transaction.on_commit(lambda: _after_commit(fresh, tasks, targets.bridge_of))
     return fresh
 
@@ -277,10 +279,12 @@ def expire_overdue(now: datetime | None = None) -> int:
         for e in silent
         if (e.start_time or e.scheduled_time) + timedelta(seconds=e.timeout + settings.QF_LOST_GRACE) < now
     ]
-    for pks, reason in ((expired, FailureReason.EXPIRED), (lost, FailureReason.AGENT_LOST)):
-        Execution.objects.filter(pk__in=pks, status__in=LIVE).update(
-            status=ExecutionStatus.FAILURE, failure_reason=reason, end_time=now
-        )
+    with transaction.atomic():
+        for pks, reason in ((expired, FailureReason.EXPIRED), (lost, FailureReason.AGENT_LOST)):
+            Execution.objects.filter(pk__in=pks, status__in=LIVE).update(
+                status=ExecutionStatus.FAILURE, failure_reason=reason, end_time=now
+            )
+        after_end([*expired, *lost])
     if expired or lost:
         log.warning("executions given up", expired=len(expired), agent_lost=len(lost))
         publish_executions([*expired, *lost])

@@ -22,6 +22,7 @@ from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
 from tasks_app.models import ConfigChange, Task
 
 from .choices import SERVER_GUESSES, FailureReason
+from .endings import after_end
 from .events import publish_executions, publisher
 from .models import Attempt, Execution, ExecutionLog
 
@@ -128,6 +129,7 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
         changed |= _reject([r for r in mine if isinstance(r, Rejected)])
         changed |= _end(list(results.values()), known)
         grown = _save_outputs([r for r in mine if isinstance(r, Progress)], results, known)
+        after_end(changed)
         outcome.committed = set(results)
         transaction.on_commit(lambda: _publish(changed, grown))
     return outcome

@@ -4,6 +4,7 @@ Each change takes a configuration version in its own transaction, which the sche
 """
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -108,6 +109,20 @@ def expire_once(task_ids: Iterable[int]) -> int:
     """Disable `once` tasks that have fired (自动失效). Called by the scheduler."""
     tasks = list(Task.objects.filter(pk__in=list(task_ids), schedule_type=ScheduleType.ONCE))
     return _set_enabled(tasks, False)
+
+
+def plan_next_delay(task_ids: Iterable[int], ended: datetime) -> None:
+    """The whole run of these `fixed_delay` tasks ended at `ended`: they fire again after their interval (§3.3 P1).
+
+    No configuration version: agents do not compute a fixed delay's time, and the scheduler looks for these itself.
+    """
+    for task in Task.objects.filter(
+        pk__in=list(task_ids), schedule_type=ScheduleType.FIXED_DELAY, status=TaskStatus.ENABLED
+    ):
+        due = ended + timedelta(seconds=task.interval_seconds or 1)
+        # Whole seconds, rounded up: a firing is named by its second, and must not come before the delay is over.
+        due = due if due.microsecond == 0 else due.replace(microsecond=0) + timedelta(seconds=1)
+        Task.objects.filter(pk=task.pk).update(next_fire_at=due)
 
 
 def _set_enabled(tasks: list[Task], enabled: bool) -> int:

@@ -42,7 +42,9 @@ def test_the_examples_of_the_requirements():
     assert created.status_code == 201, created.json()
     task_id = created.json()["data"]["id"]
 
-    listed = call.get("/api/v1/tasks", {"page": 1, "page_size": 20, "status": 1, "group_id": group.pk, "keyword": "清理"})
+    listed = call.get(
+        "/api/v1/tasks", {"page": 1, "page_size": 20, "status": 1, "group_id": group.pk, "keyword": "清理"}
+    )
     body = listed.json()
     assert (body["code"], body["data"]["total"]) == (0, 1)
     item = body["data"]["items"][0]
@@ -52,7 +54,9 @@ def test_the_examples_of_the_requirements():
     }  # fmt: skip
     assert item["next_exec_time"].endswith("T18:00:00Z")  # 02:00 in Shanghai
 
-    changed = call.put(f"/api/v1/tasks/{task_id}", {**BODY, "timeout": 60, "group_ids": [group.pk]}, format="json")
+    changed = call.put(
+        f"/api/v1/tasks/{task_id}", {**BODY, "timeout": 60, "group_ids": [group.pk]}, format="json"
+    )
     assert changed.json()["data"]["timeout"] == 60
     assert call.post(f"/api/v1/tasks/{task_id}/disable").json()["data"]["status"] == 0
     assert call.post(f"/api/v1/tasks/{task_id}/enable").json()["data"]["status"] == 1
@@ -63,11 +67,21 @@ def test_the_examples_of_the_requirements():
     ran = call.post(f"/api/v1/tasks/{task_id}/trigger", {"params": {"key": "value"}}, format="json").json()
     execution_id = ran["data"]["execution_id"]
     ExecutionLog.objects.create(execution_id=execution_id, output="[2025-01-10 02:00:00] 开始执行...\n")
-    found = call.get("/api/v1/executions", {"task_id": task_id, "client_id": "web-1", "status": 1, "page": 1}).json()["data"]
-    assert (found["total"], found["items"][0]["id"], found["items"][0]["task_name"]) == (1, execution_id, "日志清理")
+    found = call.get(
+        "/api/v1/executions", {"task_id": task_id, "client_id": "web-1", "status": 1, "page": 1}
+    ).json()["data"]
+    assert (found["total"], found["items"][0]["id"], found["items"][0]["task_name"]) == (
+        1,
+        execution_id,
+        "日志清理",
+    )
     assert call.get(f"/api/v1/executions/{execution_id}").json()["data"]["params"] == {"key": "value"}
     log = call.get(f"/api/v1/executions/{execution_id}/logs").json()["data"]
-    assert (log["output"], log["error"], log["truncated"]) == ("[2025-01-10 02:00:00] 开始执行...\n", "", False)
+    assert (log["output"], log["error"], log["truncated"]) == (
+        "[2025-01-10 02:00:00] 开始执行...\n",
+        "",
+        False,
+    )
     assert call.post(f"/api/v1/executions/{execution_id}/cancel").json()["data"]["status"] == 6
     assert call.post(f"/api/v1/executions/{execution_id}/cancel").status_code == 409
 
@@ -78,7 +92,9 @@ def test_the_examples_of_the_requirements():
 
 def test_groups():
     call = api()
-    created = call.post("/api/v1/groups", {"name": "production", "description": "生产环境", "tags": ["prod"]}, format="json")
+    created = call.post(
+        "/api/v1/groups", {"name": "production", "description": "生产环境", "tags": ["prod"]}, format="json"
+    )
     pk = created.json()["data"]["id"]
     people.online_client("client-01", people.group("production"))
     (group,) = call.get("/api/v1/groups").json()["data"]
@@ -89,7 +105,10 @@ def test_groups():
     clients = call.get(f"/api/v1/groups/{pk}/clients").json()["data"]
     assert [c["client_id"] for c in clients["items"]] == ["client-01"]
     assert "credential_hash" not in clients["items"][0]
-    assert call.put(f"/api/v1/groups/{pk}", {"description": "x"}, format="json").json()["data"]["description"] == "x"
+    assert (
+        call.put(f"/api/v1/groups/{pk}", {"description": "x"}, format="json").json()["data"]["description"]
+        == "x"
+    )
     assert call.delete(f"/api/v1/groups/{pk}").status_code == 200
 
 
@@ -101,7 +120,9 @@ def test_statistics():
 
     for n, status in enumerate([3] * 6 + [4]):
         fire([Firing(task.pk, timezone.now().replace(microsecond=0) - timedelta(seconds=n))])
-        Execution.objects.filter(pk=Execution.objects.first().pk).update(status=status, duration=2300, start_time=now)
+        Execution.objects.filter(pk=Execution.objects.first().pk).update(
+            status=status, duration=2300, start_time=now
+        )
     data = api().get("/api/v1/executions/stats", {"task_id": task.pk, "date_range": "7d"}).json()["data"]
     assert {k: data[k] for k in ("total_count", "success_count", "failure_count", "success_rate", "avg_duration")} == {
         "total_count": 7, "success_count": 6, "failure_count": 1, "success_rate": 85.7, "avg_duration": 2300,
@@ -148,7 +169,12 @@ def test_a_stranger_sees_nothing_and_what_is_granted_is_seen():
     for path in ("tasks", "executions"):
         assert call.get(f"/api/v1/{path}").json()["data"]["total"] == 0
     assert call.get("/api/v1/groups").json()["data"] == []
-    for path in (f"tasks/{task.pk}", f"executions/{pk}", f"executions/{pk}/logs", f"groups/{people.group().pk}"):
+    for path in (
+        f"tasks/{task.pk}",
+        f"executions/{pk}",
+        f"executions/{pk}/logs",
+        f"groups/{people.group().pk}",
+    ):
         assert call.get(f"/api/v1/{path}").status_code == 404
     assign_perm("tasks_app.view_task", people.stranger(), task)
     assert call.get(f"/api/v1/executions/{pk}").status_code == 200

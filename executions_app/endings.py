@@ -1,0 +1,28 @@
+"""What follows from the end of an execution. Everything that ends one calls this, in the same transaction."""
+
+from collections.abc import Iterable
+
+from django.utils import timezone
+
+from quartzflow.execution_status import LIVE, TERMINAL
+from tasks_app.actions import plan_next_delay
+from tasks_app.choices import ScheduleType
+
+from .choices import ExecutionType
+from .models import Execution
+
+
+def after_end(pks: Iterable[int]) -> None:
+    """These executions have changed; for those that ended: when it was the last of its run, a fixed delay begins."""
+    runs = dict(
+        Execution.objects.filter(
+            pk__in=pks,
+            status__in=TERMINAL,
+            execution_type=ExecutionType.SCHEDULED,
+            task__schedule_type=ScheduleType.FIXED_DELAY,
+        ).values_list("run_id", "task_id")
+    )
+    if not runs:
+        return
+    unfinished = set(Execution.objects.filter(run_id__in=runs, status__in=LIVE).values_list("run_id", flat=True))
+    plan_next_delay({task_id for run, task_id in runs.items() if run not in unfinished}, timezone.now())
