@@ -107,17 +107,20 @@ class QuartzScheduler(DatabaseScheduler):
         self.app.send_task(FIRE_BATCH, args=[firings, token], ignore_result=True)
 
     def sync(self) -> None:
-        """Save last run times."""
+        """Save last run times; what cannot be saved now is kept for the next time."""
         super().sync()
-        if self.conductor is not None:
-            self.conductor.save()
+        try:
+            if self.conductor is not None:
+                self.conductor.save()
+        except DatabaseError as error:
+            log.error("last firings not saved", error=repr(error))
 
     def close(self) -> None:
         """Save, and let another instance take over at once. May be called again."""
         if self._working:
             return  # a signal handler calls this in the middle of a tick; the loop calls again after it
+        super().close()
         try:
-            super().close()
             if self.conductor is not None:
                 self.conductor.close()
         except DatabaseError as error:

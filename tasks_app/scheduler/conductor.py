@@ -121,7 +121,7 @@ class Conductor:
         for task_id in ids - present:
             self.plan.remove(task_id)
             self._fired_once.pop(task_id, None)
-        log.info("tasks changed", changed=len(present), gone=len(ids - present))
+        log.debug("tasks changed", changed=len(present), gone=len(ids - present))
 
     def _put(self, tasks: Iterable[PlannedTask]) -> set[int]:
         """Plan these tasks; returns the ids of those that there are, plannable or not."""

@@ -87,10 +87,6 @@ class Plan:
         """The earliest time in the heap, which may be one that no longer counts."""
         return self._heap[0][0] if self._heap else None
 
-    def backlog(self, now: float) -> int:
-        """How many tasks are due and not taken yet."""
-        return sum(1 for task in self._tasks.values() if task.next is not None and task.next <= now)
-
     def take(self, now: float, limit: int = 10_000) -> Batch:
         """Take what is due up to `now` + lookahead, `limit` firings or a few more; plan the next ones.
 
