@@ -37,7 +37,10 @@ async def connect(user):
     socket = WebsocketCommunicator(LiveConsumer.as_asgi(), "/ws/live/")
     socket.scope["user"] = user
     connected, code = await socket.connect()
-    return socket if connected else code
+    if connected:
+        return socket
+    await socket.disconnect()
+    return code
 
 
 @sync_to_async
