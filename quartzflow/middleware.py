@@ -2,6 +2,7 @@
 
 import zoneinfo
 from collections.abc import Callable
+from datetime import UTC
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -31,7 +32,8 @@ class UserLocaleMiddleware:
         language = language_of(request)
         translation.activate(language)
         request.LANGUAGE_CODE = language
-        with timezone.override(zone_of(request)):
+        # The API speaks UTC, whoever asks.
+        with timezone.override(UTC if request.path.startswith("/api/") else zone_of(request)):
             response = self.get_response(request)
         patch_vary_headers(response, ("Cookie",))
         response.headers.setdefault("Content-Language", language)
