@@ -26,7 +26,7 @@ from .lease import scheduler_alive
 
 PART_TIMEOUT = 3.0  # seconds that one part may take to answer
 PING_TIMEOUT = 1.0  # seconds that workers have to answer
-PING_KEPT = 2.0  # seconds that their answer counts
+PING_KEPT = 2.0  # seconds that an answer counts
 
 log = structlog.get_logger(__name__)
 
@@ -52,9 +52,13 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     names = list(CHECKS)
     parts = dict(zip(names, await asyncio.gather(*map(_examine, names)), strict=True))
     ready = all(part["ok"] for part in parts.values())
-    return JsonResponse(
+    response = JsonResponse(
         {"status": "ok" if ready else "unavailable", "parts": parts}, status=200 if ready else 503
     )
+    if not ready:
+        log.info("not ready", missing=[name for name, part in parts.items() if not part["ok"]])
+        response._has_been_logged = True  # type: ignore[attr-defined] # Django would call it an error of ours
+    return response
 
 
 async def _examine(name: str) -> Part:
@@ -94,20 +98,21 @@ def bridge_lives() -> bool:
 
 
 class WorkerPing:
-    """Whether any Celery worker answers, remembered for a moment: asking reaches every worker there is."""
+    """Whether any Celery worker answers. A yes is remembered for a moment: asking reaches every worker there is."""
 
     def __init__(self, ping: Callable[[], bool]) -> None:
         self._ping = ping
         self._lock = threading.Lock()
-        self._answer = False
-        self._asked_at = float("-inf")  # monotonic
+        self._answered_at = float("-inf")  # monotonic
 
     def __call__(self) -> bool:
         with self._lock:
-            if time.monotonic() > self._asked_at + PING_KEPT:
-                self._answer = self._ping()
-                self._asked_at = time.monotonic()
-            return self._answer
+            if time.monotonic() < self._answered_at + PING_KEPT:
+                return True
+            answers = self._ping()
+            if answers:
+                self._answered_at = time.monotonic()
+            return answers
 
 
 worker_answers = WorkerPing(lambda: bool(app.control.ping(timeout=PING_TIMEOUT, limit=1)))

@@ -70,9 +70,9 @@ def programs(env: Env, environ: Mapping[str, str]) -> list[Program]:
     if env.local_agent:
         home = env.data_dir / "agent"
         command = [str(Path(sys.executable).parent / "quicflow"), "agent", "run"]
-        found.append(
-            Program("agent", command, {"QUICFLOW_HOME": str(home)}, home, umask=None, stop_seconds=4)
-        )
+        level = "ERROR" if env.log_level == "CRITICAL" else env.log_level  # the agent's highest
+        settings = {"QUICFLOW_HOME": str(home), "QUICFLOW_LOG_LEVEL": level}
+        found.append(Program("agent", command, settings, home, umask=None, stop_seconds=4))
     return found
 
 
