@@ -14,15 +14,22 @@ from .models import Execution
 
 def after_end(pks: Iterable[int]) -> None:
     """These executions have changed; for those that ended: when it was the last of its run, a fixed delay begins."""
-    runs = dict(
-        Execution.objects.filter(
-            pk__in=pks,
-            status__in=TERMINAL,
-            execution_type=ExecutionType.SCHEDULED,
-            task__schedule_type=ScheduleType.FIXED_DELAY,
-        ).values_list("run_id", "task_id")
+    ended = Execution.objects.filter(
+        pk__in=pks,
+        status__in=TERMINAL,
+        execution_type=ExecutionType.SCHEDULED,
+        task__schedule_type=ScheduleType.FIXED_DELAY,
     )
+    runs = {
+        run: (task_id, at) for run, task_id, at in ended.values_list("run_id", "task_id", "scheduled_time")
+    }
     if not runs:
         return
-    unfinished = set(Execution.objects.filter(run_id__in=runs, status__in=LIVE).values_list("run_id", flat=True))
-    plan_next_delay({task_id for run, task_id in runs.items() if run not in unfinished}, timezone.now())
+    unfinished = set(
+        Execution.objects.filter(run_id__in=runs, status__in=LIVE).values_list("run_id", flat=True)
+    )
+    now = timezone.now()
+    for run, (task_id, scheduled) in runs.items():
+        if run not in unfinished:
+            # Fired ahead of its time, a run that nobody could take has ended before it.
+            plan_next_delay([task_id], max(now, scheduled))

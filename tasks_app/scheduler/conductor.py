@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 from quartzflow_agent.schedule import ONCE
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 POLL_EVERY = 0.5  # seconds between looks for changes and for a free lease
 SAVE_EVERY = 5.0  # seconds between savings of last firings
+RESEND_AFTER = 60.0  # seconds after which the firing of a fixed delay that led to nothing is sent again
 EXPIRE_EVERY = 1.0  # seconds between looks at `once` tasks that have fired
 CHUNK = 500  # firings a message
 TAKE_LIMIT = 10_000  # firings a step, so that a great backlog does not keep the lease from being renewed
@@ -50,7 +52,7 @@ class Conductor:
         self._token: int | None = None  # of the lease under which we lead; None: we stand by
         self._unsaved: dict[int, rows.LastFiring] = {}
         self._fired_once: dict[int, tuple[int, int]] = {}  # task id → (its time, when to stop waiting)
-        self._polled_at = self._saved_at = self._expired_at = float("-inf")
+        self._polled_at = self._saved_at = self._expired_at = self._armed_at = self._resent_at = float("-inf")
 
     @property
     def leads(self) -> bool:
@@ -70,6 +72,7 @@ class Conductor:
             return POLL_EVERY
         if self._token != self.lease.token:
             self._lead()
+        self._arm_delays()
         more = self._fire()
         self._expire_once()
         if self._timer() - self._saved_at >= SAVE_EVERY:
@@ -217,6 +220,36 @@ class Conductor:
         if due is None:
             return POLL_EVERY
         return min(POLL_EVERY, max(0.0, due - self.plan.lookahead - self._clock()))
+
+    # --- fixed delay ---
+
+    def _arm_delays(self) -> None:
+        """Learn which runs have ended; their tasks have a next time now."""
+        if not self.plan.waiting or self._timer() - self._armed_at < POLL_EVERY:
+            return
+        self._armed_at = self._timer()
+        for task_id, due in rows.next_delays(self.plan.waiting).items():
+            task = self.plan.get(task_id)
+            if task is not None and task.due != due:
+                self.plan.put(replace(task, due=due))
+        if self._timer() - self._resent_at >= RESEND_AFTER:
+            self._resent_at = self._timer()
+            self._resend_delays()
+
+    def _resend_delays(self) -> None:
+        """A firing that the broker lost would stop its task for ever; one that it did not lose is there already."""
+        before = self._clock() - RESEND_AFTER
+        waiting = [
+            task
+            for task in map(self.plan.get, self.plan.waiting)
+            if task and task.last and task.last < before
+        ]
+        idle = rows.idle(task.task_id for task in waiting)
+        lost = [(task.task_id, task.last) for task in waiting if task.task_id in idle and task.last]
+        if lost:
+            log.warning("fixed delays sent again", tasks=len(lost))
+            for start in range(0, len(lost), CHUNK):
+                self._publish(lost[start : start + CHUNK], self.lease.token)
 
     # --- once ---
 

@@ -57,6 +57,7 @@ class Plan:
         self.lookahead = lookahead
         self.misfire_threshold = misfire_threshold
         self.fire_all_limit = fire_all_limit
+        self.waiting: set[int] = set()  # fixed delays whose run has not ended yet
         self._tasks: dict[int, PlannedTask] = {}
         self._heap: list[tuple[int, int, int]] = []  # (next, task id, ticket)
         self._tickets = itertools.count(1)
@@ -82,6 +83,7 @@ class Plan:
 
     def remove(self, task_id: int) -> None:
         self._tasks.pop(task_id, None)
+        self.waiting.discard(task_id)
 
     def next_time(self) -> int | None:
         """The earliest time in the heap, which may be one that no longer counts."""
@@ -143,6 +145,9 @@ class Plan:
         task.ticket = next(self._tickets)
         if task.next is not None:
             heapq.heappush(self._heap, (task.next, task.task_id, task.ticket))
+            self.waiting.discard(task.task_id)
+        elif task.schedule.schedule_type == FIXED_DELAY:
+            self.waiting.add(task.task_id)
 
 
 def first_time(task: PlannedTask) -> int | None:

@@ -12,7 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 from quartzflow_agent.schedule import Schedule
 
-from quartzflow.execution_status import ExecutionStatus
+from quartzflow.execution_status import LIVE, ExecutionStatus
 from tasks_app.choices import ScheduleType, TaskStatus
 from tasks_app.configs import current_version
 from tasks_app.models import SCHEDULE_FIELDS, ConfigChange, Task
@@ -85,6 +85,24 @@ def firing_state() -> Iterator[tuple[int, int | None, int | None]]:
     rows = tasks.values_list("pk", "periodic_task__last_run_at", "next_fire_at")
     for pk, last_run_at, next_fire_at in rows.iterator(READ_CHUNK):
         yield pk, _seconds(last_run_at), _seconds(next_fire_at)
+
+
+def next_delays(task_ids: Iterable[int]) -> dict[int, int]:
+    """When these fixed delays fire next, as far as their runs have ended."""
+    ids, found = sorted(task_ids), {}
+    for start in range(0, len(ids), WRITE_CHUNK):
+        rows = Task.objects.filter(pk__in=ids[start : start + WRITE_CHUNK]).exclude(next_fire_at=None)
+        found.update(
+            {pk: int(moment.timestamp()) for pk, moment in rows.values_list("pk", "next_fire_at") if moment}
+        )
+    return found
+
+
+def idle(task_ids: Iterable[int]) -> set[int]:
+    """Those tasks of which nothing waits or runs."""
+    ids = set(task_ids)
+    busy = Task.objects.filter(pk__in=ids, executions__status__in=LIVE)
+    return ids - set(busy.values_list("pk", flat=True))
 
 
 def changes_after(version: int) -> Changes:

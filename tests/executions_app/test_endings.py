@@ -29,7 +29,9 @@ def next_fire():
 
 
 def end(execution):
-    ingest([Result(execution.client_id, pb.TaskResult(execution_id=execution.execution_id, status=pb.SUCCESS))])
+    ingest(
+        [Result(execution.client_id, pb.TaskResult(execution_id=execution.execution_id, status=pb.SUCCESS))]
+    )
 
 
 def test_it_begins_when_the_last_host_has_ended(clock):
@@ -63,3 +65,8 @@ def test_it_begins_when_the_run_is_cancelled_and_not_for_one_by_hand(clock):
     assert next_fire() is None
     control.do_cancel_executions(people.admin(), fire([Firing(task.pk, NOON)]))
     assert next_fire() == people.at(2026, 3, 1, 12, 0, 30)
+
+
+def test_it_counts_from_the_firing_when_the_run_ended_before_its_time(clock):
+    fire([Firing(delayed().pk, people.at(2026, 3, 1, 12, 0, 2))])
+    assert next_fire() == people.at(2026, 3, 1, 12, 0, 32)

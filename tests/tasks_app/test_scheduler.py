@@ -15,8 +15,7 @@ from quartzflow.execution_status import ExecutionStatus
 from quartzflow.lease import SCHEDULER, LeaseKeeper, scheduler_alive
 from quartzflow.models import Lease
 from tasks_app import actions
-from tasks_app.choices import ChangeAction
-from tasks_app.configs import current_version, next_version, record_client_changes, record_task_changes
+from tasks_app.configs import current_version, record_client_changes
 from tasks_app.models import ConfigChange, Task
 from tasks_app.scheduler import rows
 from tasks_app.scheduler.conductor import Conductor
@@ -460,9 +459,8 @@ def once(policy: str = "fire_once") -> Task:
 
 def execution(task: Task, **fields) -> Execution:
     defaults = {"execution_id": f"exec_{task.pk}", "run_id": "run", "client_id": "web-1"}
-    return Execution.objects.create(
-        task_id=task.pk, task_name=task.name, scheduled_time=task.run_at, **{**defaults, **fields}
-    )
+    defaults["scheduled_time"] = task.run_at
+    return Execution.objects.create(task_id=task.pk, task_name=task.name, **{**defaults, **fields})
 
 
 def is_enabled(task: Task) -> bool:
@@ -539,12 +537,22 @@ def test_once_that_is_moved_to_another_time_fires_again(world):
     assert (world.fired, is_enabled(task)) == ([(task.pk, 10), (task.pk, 40)], True)
 
 
-def test_a_fixed_delay_fires_at_once_and_then_when_its_next_time_is_set(world):
-    task = people.task("t", schedule_type="fixed_delay", cron_expr="", interval_seconds=30)
+def fixed_delay() -> Task:
+    return people.task("t", schedule_type="fixed_delay", cron_expr="", interval_seconds=30)
+
+
+def end_run(task: Task, second: int) -> None:
+    actions.plan_next_delay([task.pk], NOON + timedelta(seconds=second))
+
+
+def test_a_fixed_delay_fires_at_once_and_then_when_its_run_has_ended(world):
+    task = fixed_delay()
     beat = world.instance()
     world.run(beat, until=20)
     assert world.fired == [(task.pk, 0)]
-    end_run(task, NOON + timedelta(seconds=50))
+    end_run(task, 20)
+    world.run(beat, until=47.9)
+    assert world.fired == [(task.pk, 0)]
     world.run(beat, until=60)
     assert world.fired == [(task.pk, 0), (task.pk, 50)]
     beat.close()
@@ -552,8 +560,37 @@ def test_a_fixed_delay_fires_at_once_and_then_when_its_next_time_is_set(world):
     assert world.fired == [(task.pk, 0), (task.pk, 50)]
 
 
-def end_run(task: Task, next_fire_at: datetime) -> None:
-    """What happens when a whole run has ended."""
-    with transaction.atomic():
-        Task.objects.filter(pk=task.pk).update(next_fire_at=next_fire_at)
-        record_task_changes(next_version(), [(task, None, ChangeAction.TASK)])
+def test_a_run_that_ended_while_another_instance_led_counts(world):
+    task = fixed_delay()
+    first, second = world.instance("first"), world.instance("second")
+    world.run(first, second, until=6)
+    end_run(task, 6)
+    lose_lease()
+    world.run(second, until=40)
+    assert world.fired == [(task.pk, 0), (task.pk, 36)]
+
+
+def test_while_no_run_is_awaited_nobody_asks(world, django_assert_num_queries):
+    fixed_delay()
+    beat = world.instance()
+    world.run(beat, until=1)
+    task = Task.objects.get()
+    end_run(task, 100)
+    world.run(beat, until=3)
+    assert beat.plan.waiting == set()
+    world.move(0.6)
+    with django_assert_num_queries(1):  # the look for changes
+        beat._saved_at = beat._timer()
+        beat.step()
+
+
+def test_the_firing_of_a_fixed_delay_that_was_lost_on_its_way_is_sent_again(world):
+    task = fixed_delay()
+    beat = world.instance()
+    world.run(beat, until=59)
+    assert world.fired == [(task.pk, 0)]
+    world.run(beat, until=100)
+    assert world.fired == [(task.pk, 0), (task.pk, 0)]
+    execution(task, scheduled_time=NOON)
+    world.run(beat, until=300)
+    assert world.fired == [(task.pk, 0), (task.pk, 0)]
