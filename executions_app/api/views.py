@@ -13,11 +13,12 @@ from rest_framework.response import Response
 from executions_app import control
 from executions_app.models import Execution
 from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
+from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, user_of
 from quartzflow.errors import InvalidInput, NotAllowed
 
 
-class ExecutionSerializer(serializers.ModelSerializer[Execution]):
+class ExecutionSerializer(ModelSerializer[Execution]):
     task_id = serializers.IntegerField(read_only=True)
 
     class Meta:

@@ -10,10 +10,11 @@ from rest_framework.response import Response
 from groups_app import actions
 from groups_app.models import Client, Group
 from groups_app.selectors import clients_for, groups_for
+from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, object_body, user_of
 
 
-class GroupSerializer(serializers.ModelSerializer[Group]):
+class GroupSerializer(ModelSerializer[Group]):
     tags = serializers.ListField(source="tag_list", child=serializers.CharField(), read_only=True)
     online_count = serializers.IntegerField(read_only=True)
     client_count = serializers.IntegerField(read_only=True)
@@ -24,7 +25,7 @@ class GroupSerializer(serializers.ModelSerializer[Group]):
         fields = ["id", "name", "description", "tags", "online_count", "client_count", "task_count"]
 
 
-class ClientSerializer(serializers.ModelSerializer[Client]):
+class ClientSerializer(ModelSerializer[Client]):
     group = serializers.CharField(source="group.name", default=None, read_only=True)
 
     class Meta:

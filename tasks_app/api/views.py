@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import control
+from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, object_body, user_of
 from quartzflow.errors import InvalidInput
 from tasks_app import actions
@@ -24,7 +25,7 @@ from tasks_app.selectors import next_fire_time, tasks_for
 PREVIEW_COUNT = 5
 
 
-class TaskSerializer(serializers.ModelSerializer[Task]):
+class TaskSerializer(ModelSerializer[Task]):
     """Reads only: writes are validated in tasks_app.actions, the same for pages and API."""
 
     groups = serializers.SerializerMethodField()

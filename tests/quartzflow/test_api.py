@@ -1,6 +1,6 @@
 """The REST API in the PRD's words (PRD §8)."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from django.core.management import call_command
@@ -75,7 +75,10 @@ def test_the_examples_of_the_requirements():
         execution_id,
         "日志清理",
     )
-    assert call.get(f"/api/v1/executions/{execution_id}").json()["data"]["params"] == {"key": "value"}
+    found = call.get(f"/api/v1/executions/{execution_id}").json()["data"]
+    assert found["params"] == {"key": "value"}
+    scheduled = Execution.objects.get().scheduled_time.astimezone(UTC)
+    assert found["scheduled_time"] == f"{scheduled:%Y-%m-%dT%H:%M:%S}.{scheduled.microsecond // 1000:03}Z"
     log = call.get(f"/api/v1/executions/{execution_id}/logs").json()["data"]
     assert (log["output"], log["error"], log["truncated"]) == (
         "[2025-01-10 02:00:00] 开始执行...\n",
