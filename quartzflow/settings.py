@@ -13,6 +13,8 @@ from .env import load
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = load(os.environ)
+# The host's own, before Django sets it to TIME_ZONE for this process and all that it starts.
+HOST_TZ = os.environ.get("TZ")
 QF_DATA_DIR = ENV.data_dir
 
 SECRET_KEY = ENV.secret_key

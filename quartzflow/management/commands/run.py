@@ -41,6 +41,10 @@ class Command(BaseCommand):
         # From here on programs inherit this environment, and with the local agent every user's task does.
         for name in HIDDEN:
             os.environ.pop(name, None)
+        if settings.HOST_TZ is None:
+            os.environ.pop("TZ", None)  # Django's doing: a task's `date` is to show the host's time
+        else:
+            os.environ["TZ"] = settings.HOST_TZ
         started = programs.programs(env, given)
         colour = wants_colour(sys.stdout, os.environ)
         console = Console(sys.stdout, [program.name for program in started], colour)
