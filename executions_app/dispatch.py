@@ -101,7 +101,9 @@ def _load(task_ids: set[int]) -> dict[int, _Prepared]:
     # The time beside the version: a database that was restored from a backup may give out a version again.
     stamps = {
         pk: (version, changed)
-        for pk, version, changed in Task.objects.filter(pk__in=task_ids).values_list("pk", "version", "updated_at")
+        for pk, version, changed in Task.objects.filter(pk__in=task_ids).values_list(
+            "pk", "version", "updated_at"
+        )
     }
     stale = [pk for pk, stamp in stamps.items() if pk not in _prepared or _prepared[pk].stamp != stamp]
     if len(_prepared) > 50_000:
@@ -261,8 +263,10 @@ def expire_overdue(now: datetime | None = None) -> int:
     → FAILURE agent_lost. Returns how many ended.
     """
     now = now or timezone.now()
+    grace = timedelta(seconds=settings.QF_PENDING_GRACE)
+    # Both: one that makes up for a missed time has its whole grace from when it was made.
     overdue = Execution.objects.filter(
-        status__in=LIVE, scheduled_time__lt=now - timedelta(seconds=settings.QF_PENDING_GRACE)
+        status__in=LIVE, scheduled_time__lt=now - grace, created_at__lt=now - grace
     )
     expired = list(
         overdue.filter(status=ExecutionStatus.PENDING, accepted_at=None).values_list("pk", flat=True)[:5000]
@@ -277,7 +281,9 @@ def expire_overdue(now: datetime | None = None) -> int:
     lost = [
         e.pk
         for e in silent
-        if (e.start_time or e.scheduled_time) + timedelta(seconds=e.timeout + settings.QF_LOST_GRACE) < now
+        if (e.start_time or max(e.scheduled_time, e.created_at))
+        + timedelta(seconds=e.timeout + settings.QF_LOST_GRACE)
+        < now
     ]
     with transaction.atomic():
         for pks, reason in ((expired, FailureReason.EXPIRED), (lost, FailureReason.AGENT_LOST)):

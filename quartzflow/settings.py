@@ -127,7 +127,13 @@ CACHES = {
 # kombu spells a unix socket its own way.
 CELERY_BROKER_URL = ENV.redis_url.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "global_keyprefix": "qf."}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "global_keyprefix": "qf.",
+    # A redis that swallows packets must not hold beat until its lease has gone.
+    "socket_connect_timeout": 3,
+    "socket_timeout": 5,
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True  # every task may run twice: ids and conditional updates make that harmless
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

@@ -155,7 +155,8 @@ def test_disabling_drops_what_waits_but_not_what_was_started_by_hand():
 class TestGivingUp:
     def fire(self, **fields):
         people.online_client()
-        return fire([Firing(people.task(**fields).pk, NOON)])[0]
+        with time_machine.travel(NOON, tick=False):
+            return fire([Firing(people.task(**fields).pk, NOON)])[0]
 
     def reason_after(self, seconds):
         with time_machine.travel(NOON + timedelta(seconds=seconds), tick=False):
@@ -166,6 +167,12 @@ class TestGivingUp:
         self.fire()
         assert self.reason_after(59) == ""
         assert self.reason_after(61) == FailureReason.EXPIRED
+
+    def test_one_that_makes_up_for_a_missed_time_has_its_grace_from_when_it_was_made(self):
+        self.fire()
+        Execution.objects.update(created_at=NOON + timedelta(minutes=30))
+        assert self.reason_after(1850) == ""
+        assert self.reason_after(1861) == FailureReason.EXPIRED
 
     def test_what_a_lost_agent_runs_ends_after_timeout_and_grace(self):
         self.fire(timeout=10)
