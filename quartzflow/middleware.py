@@ -2,7 +2,6 @@
 
 import zoneinfo
 from collections.abc import Callable
-from datetime import UTC
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -32,8 +31,7 @@ class UserLocaleMiddleware:
         language = language_of(request)
         translation.activate(language)
         request.LANGUAGE_CODE = language
-        # The API speaks UTC, whoever asks.
-        with timezone.override(UTC if request.path.startswith("/api/") else zone_of(request)):
+        with timezone.override(zone_of(request)):
             response = self.get_response(request)
         patch_vary_headers(response, ("Cookie",))
         response.headers.setdefault("Content-Language", language)
