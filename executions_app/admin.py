@@ -194,7 +194,7 @@ class ExecutionAdmin(ObjectPermissionAdmin):
     def type_cell(self, execution: Execution) -> Any:
         return ExecutionType(execution.execution_type).label
 
-    @admin.display(description=_lazy("Scheduled"))
+    @admin.display(description=_lazy("Scheduled for"))
     def scheduled_cell(self, execution: Execution) -> str:
         return moment(execution.scheduled_time)
 

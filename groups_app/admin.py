@@ -50,6 +50,7 @@ class GroupAdmin(ObjectPermissionAdmin):
     icon = "layers"
     nav_order = 10
     nav_label = _lazy("Groups")
+    add_title = _lazy("New group")
     empty_icon = "layers"
     empty_title = _lazy("No groups yet")
     empty_text = _lazy("Groups are what tasks are bound to. Make one, then let hosts join it.")

@@ -1,12 +1,20 @@
 """The console's pages of users and roles."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as StockRoleAdmin
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db.models import Field
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _lazy
 
 from .admin_base import ConsoleAdmin
+from .admin_permissions import PermissionsField
 from .admin_site import site
 
 
@@ -18,8 +26,32 @@ class UserAdmin(ConsoleAdmin, StockUserAdmin):
     icon = "users"
     nav_order = 10
     nav_label = _lazy("Users")
+    add_title = _lazy("New user")
     list_display = ("username", "first_name", "last_name", "email", "is_superuser", "is_active", "last_login")
     list_filter = ("is_superuser", "is_active", "groups")
+    filter_horizontal = ()
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        (_lazy("Person"), {"fields": ("first_name", "last_name", "email")}),
+        (
+            _lazy("Rights"),
+            {
+                "fields": ("is_active", "is_superuser", "groups", "user_permissions"),
+                "description": _lazy("Roles and permissions hold for all objects of a kind."),
+            },
+        ),
+        (_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
+    )
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            boxes = forms.CheckboxSelectMultiple
+            roles = Group.objects.order_by("name")
+            return forms.ModelMultipleChoiceField(roles, label=_lazy("Roles"), required=False, widget=boxes)
+        if db_field.name == "user_permissions":
+            return PermissionsField(label=_lazy("Permissions of their own"))
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
 @admin.register(Group, site=site)
@@ -30,3 +62,13 @@ class RoleAdmin(ConsoleAdmin, StockRoleAdmin):
     icon = "shield"
     nav_order = 20
     nav_label = _lazy("Roles")
+    add_title = _lazy("New role")
+    filter_horizontal = ()
+    empty_icon = "shield"
+    empty_title = _lazy("No roles yet")
+    empty_text = _lazy("A role is a set of permissions that many users can have.")
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "permissions":
+            return PermissionsField(label=_lazy("Permissions"))
+        return super().formfield_for_dbfield(db_field, request, **kwargs)

@@ -53,19 +53,39 @@ class ConsoleAdmin(ModelAdmin):
     icon = "layers"
     nav_order = 50
     nav_label: Any = None
+    add_title: Any = None
     empty_icon = "inbox"
     empty_title: Any = _("Nothing here yet")
     empty_text: Any = ""
     paginator = CappedPaginator
     show_full_result_count = False
+    list_per_page = 50
     # What a batch action asks before it is done: name → words with %(count)s.
     confirmations: dict[str, Any] = {}
+
+    @property
+    def media(self) -> Media:
+        # What of stock admin's scripts our pages need; no jQuery.
+        return Media(js=["admin/js/core.js", "admin/js/actions.js"])
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = {"nav_label": self.nav_label or self.opts.verbose_name_plural}
+        if object_id is None and self.add_title:
+            context["title"] = self.add_title
+        return super().changeform_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         context = {
             "title": self.nav_label or self.opts.verbose_name_plural,
+            "add_title": self.add_title,
             "empty_icon": self.empty_icon,
             "empty_title": self.empty_title,
             "empty_text": self.empty_text,
@@ -78,11 +98,6 @@ class ObjectPermissionAdmin(ConsoleAdmin):
     """Rights on the model, or on single objects, decide what one sees and does; deny by default."""
 
     list_per_page = 25
-
-    @property
-    def media(self) -> Media:
-        # No jQuery: what of stock admin's scripts a console list needs.
-        return Media(js=["admin/js/core.js", "admin/js/actions.js"])
 
     def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
         """The rows on which this user may do `action`."""

@@ -9,6 +9,7 @@ import structlog
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -62,6 +63,7 @@ class QuartzAdminSite(AdminSite):
     site_title = site_header = "Quartz-Flow"
     site_url = None
     enable_nav_sidebar = False  # we have our own
+    login_form = AuthenticationForm
     index_title = _lazy("Overview")
     # (section, label, icon, url name, permission) of pages that are no model's list; added by add_page().
     _pages: ClassVar[list[tuple[str, Any, str, str, str]]] = []
@@ -95,6 +97,14 @@ class QuartzAdminSite(AdminSite):
             for section in SECTIONS
             if items[section.key]
         ]
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Everybody with an account may come in; what they see and do there is a matter of their permissions."""
+        return request.user.is_active
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
+        """Empty: our side bar takes the place of the lists of applications, and those pages are not there."""
+        return []
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         preference = request.preference  # type: ignore[attr-defined]

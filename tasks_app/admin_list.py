@@ -33,6 +33,7 @@ class TaskListAdmin(ObjectPermissionAdmin):
     icon = "calendar-clock"
     nav_order = 10
     nav_label = _lazy("Tasks")
+    add_title = _lazy("New task")
     empty_icon = "calendar-clock"
     empty_title = _lazy("No tasks yet")
     empty_text = _lazy(

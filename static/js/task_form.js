@@ -138,6 +138,15 @@ function startRecent() {
   subscribe({ tasks: [Number(list.dataset.task)], executions: $$("[data-execution]", list).map((pill) => Number(pill.dataset.execution)) });
 }
 
+// Safari 14 does not know the selector and throws.
+function focusVisible(element) {
+  try {
+    return element.matches(":focus-visible");
+  } catch (error) {
+    return true;
+  }
+}
+
 let changed = false;
 
 form.addEventListener("input", (event) => {
@@ -155,7 +164,7 @@ form.addEventListener("focusout", (event) => {
 });
 form.addEventListener("focusin", (event) => {
   for (const label of $$(".segments label.focused", form)) label.classList.remove("focused");
-  if (event.target.matches(".segments input") && event.target.matches(":focus-visible")) event.target.closest("label").classList.add("focused");
+  if (event.target.matches(".segments input") && focusVisible(event.target)) event.target.closest("label").classList.add("focused");
 });
 form.addEventListener("submit", () => {
   changed = false;
