@@ -159,13 +159,10 @@ class Stack:
         return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=10)
 
     def programs(self) -> dict[str, psutil.Process]:
-        """The supervised programs that run now, by name."""
-        found = {}
-        for child in psutil.Process(self.process.pid).children():
-            name = child.environ().get("SUPERVISOR_PROCESS_NAME")
-            if name and child.status() != psutil.STATUS_ZOMBIE:
-                found[name] = child
-        return found
+        """The supervised programs that run now, by name; one that has just started may be missing yet."""
+        running = {child.pid: child for child in psutil.Process(self.process.pid).children()}
+        said = re.findall(r"(\w+) runs \(process (\d+)\)", self.log.read_text())
+        return {name: running[int(pid)] for name, pid in said if int(pid) in running}
 
     def ready(self) -> bool:
         """Whether every part works together."""
@@ -191,8 +188,8 @@ def running_stack(directory: Path, **more: str) -> Iterator[Stack]:
     `more`: further environment variables. Ends it with SIGTERM, and checks that it ended well and left no process."""
     data_dir = directory / "data"
     env = stack_environment(data_dir, **more)
-    log = directory / "run.log"
-    with log.open("ab") as output:
+    log = directory / f"run-{env['QF_HTTP_PORT']}.log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "run"],
             cwd=ROOT,
@@ -206,15 +203,14 @@ def running_stack(directory: Path, **more: str) -> Iterator[Stack]:
     try:
         url = f"http://127.0.0.1:{env['QF_HTTP_PORT']}"
         stack = Stack(url, int(env["QF_QUIC_PORT"]), data_dir, "", process, log, env)
-        started = re.compile(r"is ready", re.ASCII)
         wait_until(
-            lambda: started.search(log.read_text()) or process.poll() is not None,
+            lambda: "Quartz-Flow is ready" in log.read_text() or process.poll() is not None,
             60,
-            f"the start: {log.read_text()}",
+            lambda: f"the start: {log.read_text()}",
         )
         assert process.poll() is None, log.read_text()
-        printed = re.search(r"password\W+(\S{12,})", log.read_text())
-        stack.password = more.get("QF_ADMIN_PASSWORD") or (printed[1] if printed else "")
+        printed = re.search(r"password (\S+) \(not shown again\)", log.read_text())
+        stack.password = printed[1] if printed else more.get("QF_ADMIN_PASSWORD", "")
         yield stack
         descendants = set(psutil.Process(process.pid).children(recursive=True))
     finally:

@@ -16,10 +16,11 @@ os.environ["QF_DATA_DIR"] = str(DIRECTORY)
 os.environ["QF_SECRET_KEY"] = "for-tests-only-" + "x" * 32
 
 from quartzflow.settings import *  # noqa: E402, F403
-from quartzflow.settings import ALLOWED_HOSTS, DATABASES, STORAGES  # noqa: E402
+from quartzflow.settings import ALLOWED_HOSTS, DATABASES, LOGGING, STORAGES  # noqa: E402
 
 # A file, not memory: threads and processes share it as they do in production.
 DATABASES["default"]["TEST"] = {"NAME": DIRECTORY / "test.sqlite3"}
 ALLOWED_HOSTS.append("testserver")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+LOGGING["loggers"]["httpx"] = {"level": "WARNING"}
