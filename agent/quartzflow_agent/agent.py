@@ -1,0 +1,224 @@
+"""The agent: everything put together, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from typing import Any, List, Sequence, Tuple
+
+from quartzflow_agent import __version__, status
+from quartzflow_agent.client import Link
+from quartzflow_agent.clock import ServerClock
+from quartzflow_agent.config import AgentConfig
+from quartzflow_agent.engine import Engine
+from quartzflow_agent.executors import ProcessRunner, executors
+from quartzflow_agent.handler import Handler
+from quartzflow_agent.local import LocalScheduler
+from quartzflow_agent.lock import Lock
+from quartzflow_agent.logs import event
+from quartzflow_agent.paths import Home
+from quartzflow_agent.protocol import agent_pb2, task_pb2
+from quartzflow_agent.registration import read_admission, register_request
+from quartzflow_agent.reporting import Reporter
+from quartzflow_agent.session import Vitals
+from quartzflow_agent.store import executions as records
+from quartzflow_agent.store import statistics, tasks
+from quartzflow_agent.store.database import StoreError
+from quartzflow_agent.store.records import utc_day
+from quartzflow_agent.store.thread import StoreThread
+from quartzflow_agent.trust import Trust
+from quartzflow_agent.views import Views, delete_before, iso
+
+log = logging.getLogger(__name__)
+
+# After its start the agent waits so long for a server before it fires by itself.
+START_GRACE = 10.0  # seconds
+UPKEEP = 3600.0  # seconds between two looks for what has become too old
+FLUSH = 2.0  # seconds that the last results get to be acknowledged
+DAY = 86_400_000  # ms
+
+
+class Agent:
+    """One agent in one home. `run` once."""
+
+    def __init__(self, home: Home, config: AgentConfig) -> None:
+        """Take the home's lock and open its store.
+
+        Needs a running loop. Raises AlreadyRunning, ConfigError, StoreError, OSError.
+        """
+        read_admission(home)  # fail now rather than at the first connection
+        home.create()
+        self._lock = Lock(home.lock)
+        self._home = home
+        self._config = config
+        self._clock = ServerClock()
+        self._stop = asyncio.Event()
+        self._started = time.time()
+        self._store = StoreThread(home.store)
+        self._views = Views(home, config.client_id)
+        self._reporter = Reporter(
+            store=self._store,
+            clock=self._clock,
+            link=lambda: self._link,
+            home=home,
+            client_id=config.client_id,
+            changed=self._views.touch,
+        )
+        processes = ProcessRunner()
+        self._engine = Engine(
+            store=self._store,
+            clock=self._clock,
+            reports=self._reporter,
+            listener=self,
+            executors=executors(processes),
+            processes=processes,
+            home=home,
+            log_limit=config.log_limit,
+        )
+        self._local = LocalScheduler(
+            store=self._store, clock=self._clock, engine=self._engine, client_id=config.client_id
+        )
+        self._handler = Handler(
+            store=self._store,
+            clock=self._clock,
+            engine=self._engine,
+            reporter=self._reporter,
+            local=self._local,
+            link=lambda: self._link,
+            home=home,
+            changed=self.save_status,
+        )
+        self._link = Link(
+            endpoints=config.servers,
+            trust=Trust(config.ca_file, config.ca_sha256),
+            clock=self._clock,
+            request=self._request,
+            vitals=self._vitals,
+            handler=self._handler,
+        )
+
+    def stop(self) -> None:
+        """Begin to stop; the second time, do not wait for what runs."""
+        if self._stop.is_set():
+            self._engine.hurry()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises whatever broke a part of the agent: it does not go on half alive."""
+        log.info(event("starting", version=__version__, client=self._config.client_id, home=self._home.root))
+        self._handler.config_version = await self._store.call(tasks.version)
+        await self._engine.recover()
+        for day in await self._store.call(records.days):
+            self._views.touch(day)
+        link = asyncio.ensure_future(self._link.run())
+        sides: "List[asyncio.Future[None]]" = [
+            asyncio.ensure_future(work)
+            for work in (
+                self._engine.timeline.run(),
+                self._reporter.run(),
+                self._local.run(),
+                self._views.run(),
+                self._keep_up(),
+            )
+        ]
+        sides += [link, self._engine.failure]
+        stop: "asyncio.Future[Any]" = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([stop, *sides], return_when=asyncio.FIRST_COMPLETED)
+        broken = next((side for side in sides if side.done()), None)
+        await self._shut_down(link, sides)
+        if broken is not None:
+            broken.result()
+            raise RuntimeError("a part of the agent has ended by itself")
+
+    async def _shut_down(self, link: "asyncio.Future[None]", sides: "Sequence[asyncio.Future[None]]") -> None:
+        log.info(event("stopping", running=self._engine.running))
+        # Nothing new, then an end to what runs.
+        await self._engine.stop(self._config.stop_timeout)
+        # The last results, while somebody listens.
+        await self._reporter.drain(FLUSH)
+        # Goodbye.
+        for side in sides:
+            side.cancel()
+        await asyncio.wait(sides)
+        await self._views.flush()
+        await self._store.close()
+        self._home.status.unlink(missing_ok=True)
+        self._lock.release()
+        log.info(event("stopped"))
+
+    # --- Listener ---
+
+    def started(self, day: str) -> None:
+        """A record of this day has changed."""
+        self._views.touch(day)
+
+    def ended(self, result: task_pb2.TaskResult, day: str) -> None:
+        """An attempt is over."""
+        self._views.touch(day)
+        self._local.ended(result.task_id, result.finished_at)
+
+    # --- what the link asks ---
+
+    def _request(self) -> agent_pb2.RegisterRequest:
+        credential, token = read_admission(self._home)
+        request = register_request(self._config, credential=credential, enrollment_token=token)
+        request.config_version = self._handler.config_version
+        request.unacknowledged = self._reporter.unacknowledged
+        return request
+
+    def _vitals(self) -> Vitals:
+        return Vitals(self._handler.config_version, self._engine.running, self._reporter.unacknowledged)
+
+    # --- upkeep ---
+
+    async def _keep_up(self) -> None:
+        await asyncio.sleep(START_GRACE)
+        if not self._link.ready:
+            self._local.set_active(True, "no connection")
+            self.save_status()
+        while True:
+            try:
+                await self._forget()
+            except (OSError, StoreError) as error:
+                log.error(event("upkeep_failed", error=error))
+            await asyncio.sleep(UPKEEP)
+
+    async def _forget(self) -> None:
+        """Delete what is older than the retention and known to the server (FR-5.1)."""
+        oldest = utc_day(self._clock.server_ms() - self._config.retention_days * DAY)
+
+        def delete(db: sqlite3.Connection) -> Tuple[int, List[str]]:
+            count = records.delete_before(db, oldest)
+            statistics.delete_before(db, oldest)
+            return count, [*records.days(db), *statistics.days(db)]
+
+        count, kept = await self._store.call(delete)
+        await asyncio.get_running_loop().run_in_executor(None, delete_before, self._home, oldest, kept)
+        log.info(event("forgotten", before=oldest, executions=count))
+
+    def save_status(self) -> None:
+        """For `quicflow agent status`."""
+        now = status.Status(
+            pid=os.getpid(),
+            version=__version__,
+            client_id=self._config.client_id,
+            group=self._handler.group,
+            started_at=iso(round(self._started * 1000)) or "",
+            connected=self._link.ready,
+            server=self._link.endpoint,
+            problem=self._link.problem,
+            scheduler_alive=self._handler.scheduler_alive and self._link.ready,
+            local_firing=self._local.active,
+            config_version=self._handler.config_version,
+            running=self._engine.running,
+            unacknowledged=self._reporter.unacknowledged,
+            clock_offset_ms=self._clock.offset_ms,
+            updated_at=iso(round(time.time() * 1000)) or "",
+        )
+        try:
+            status.save(self._home, now)
+        except OSError as error:
+            log.error(event("status_failed", error=error))

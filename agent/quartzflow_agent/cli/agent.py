@@ -1,0 +1,225 @@
+"""quicflow agent: join, run, status."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Optional
+
+import typer
+
+from quartzflow_agent import status as agent_status
+from quartzflow_agent.agent import Agent
+from quartzflow_agent.cli.join import parse_labels, parse_servers, register
+from quartzflow_agent.cli.output import Failure, print_json
+from quartzflow_agent.config import (
+    AgentConfig,
+    default_client_id,
+    load,
+    normalise_sha256,
+    save,
+    write_secret,
+)
+from quartzflow_agent.executors.process import use_pidfd
+from quartzflow_agent.i18n import _
+from quartzflow_agent.lock import AlreadyRunning, running_pid
+from quartzflow_agent.logs import configure
+from quartzflow_agent.paths import Home
+from quartzflow_agent.registration import keep_credential
+from quartzflow_agent.store import executions, outbox, tasks
+from quartzflow_agent.store.database import StoreError, open_readonly
+from quartzflow_agent.store.records import RUNNING
+
+app = typer.Typer(help=_("Join a server, run the agent, see how it is."), no_args_is_help=True)
+
+NOT_CONNECTED, NOT_RUNNING = 1, 3  # exit codes of `agent status`
+
+Json = Annotated[bool, typer.Option("--json", help=_("Print JSON."))]
+
+
+@app.command(
+    help=_("Join a server with an enrollment token, and keep the credential that it issues."),
+    epilog=_("Example: quicflow agent join --server quartz.example.com:8474 --token TOKEN --ca-file ca.pem"),
+)
+def join(
+    server: Annotated[
+        List[str], typer.Option(help=_("HOST:PORT of a server (UDP); several: separated by commas."))
+    ],
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="QUICFLOW_TOKEN", help=_('Enrollment token made on the server; "-" reads it from stdin.')
+        ),
+    ],
+    ca_file: Annotated[
+        Optional[Path], typer.Option(help=_("The authority that signed the server's certificate (PEM)."))
+    ] = None,
+    ca_sha256: Annotated[
+        str, typer.Option(help=_("Or the SHA-256 of the server's certificate, hexadecimal."))
+    ] = "",
+    client_id: Annotated[
+        str, typer.Option(help=_("Name of this host on the server; the host name unless given."))
+    ] = "",
+    group: Annotated[str, typer.Option(help=_("Group to ask for; the server decides."))] = "",
+    label: Annotated[Optional[List[str]], typer.Option(help=_("NAME=VALUE; may be repeated."))] = None,
+    later: Annotated[
+        bool, typer.Option("--later", help=_("Do not connect now: register when the agent first runs."))
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help=_("Join anew, although this host has a credential."))
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Register for real, then write the credential and agent.toml."""
+    home = Home.find()
+    if token == "-":  # noqa: S105  not a password
+        token = sys.stdin.readline().strip()
+    config = AgentConfig(
+        servers=parse_servers(server),
+        client_id=client_id or default_client_id(),
+        ca_file=ca_file.expanduser().absolute() if ca_file else None,
+        ca_sha256=normalise_sha256(ca_sha256),
+        group=group,
+        labels=parse_labels(label or []),
+    )
+    config.check()
+    if not token:
+        raise Failure(_("The enrollment token is empty."))
+    pid = running_pid(home.lock)
+    if pid is not None:
+        raise Failure(_("An agent is running here (pid {pid}): stop it first.").format(pid=pid))
+    if home.credential.exists() and not force:
+        raise Failure(
+            _("This host has joined already ({path}): add --force to join anew.").format(path=home.credential)
+        )
+    home.create()
+    if later:
+        save(home, config)
+        write_secret(home.enrollment_token, token)
+        home.credential.unlink(missing_ok=True)
+        answer: Dict[str, Any] = {"client_id": config.client_id, "config": str(home.config), "joined": False}
+        message = _("{path} is written; the agent registers when it first runs: quicflow agent run")
+    else:
+        endpoint, response = asyncio.run(register(config, token))
+        keep_credential(home, response)
+        save(home, config)
+        answer = {
+            "client_id": response.client_id or config.client_id,
+            "group": response.group,
+            "server": str(endpoint),
+            "config": str(home.config),
+            "joined": True,
+        }
+        message = _('Joined {server} as "{client_id}" in the group "{group}". Now run: quicflow agent run')
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(message.format(path=home.config, **{k: v for k, v in answer.items() if k != "path"}))
+
+
+@app.command(help=_("Run the agent in the foreground; Ctrl-C or SIGTERM ends it, a second one at once."))
+def run(
+    log_level: Annotated[
+        str, typer.Option(envvar="QUICFLOW_LOG_LEVEL", help=_("DEBUG, INFO, WARNING or ERROR."))
+    ] = "INFO",
+) -> None:
+    """Until a signal."""
+    level = log_level.upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise Failure(_("The log level is one of DEBUG, INFO, WARNING and ERROR."))
+    configure(level)
+    home = Home.find()
+    config = load(home)
+    use_pidfd()
+    os.umask(0o077)
+    try:
+        asyncio.run(_run(home, config))
+    except AlreadyRunning as error:
+        raise Failure(
+            _("An agent is running here (pid {pid}): stop it, or set QUICFLOW_HOME.").format(pid=error.pid)
+        ) from error
+    except StoreError as error:
+        raise Failure(_("The record of executions cannot be opened: {error}").format(error=error)) from error
+
+
+async def _run(home: Home, config: AgentConfig) -> None:
+    agent = Agent(home, config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run()
+
+
+@app.command(
+    help=_(
+        "Show whether the agent runs and is connected. Exit code 0: both, 1: not connected, 3: not running."
+    )
+)
+def status(as_json: Json = False) -> None:
+    """What the agent last said, and what the store holds."""
+    home = Home.find()
+    config = load(home)
+    pid = running_pid(home.lock)
+    try:
+        said = agent_status.load(home) if pid is not None else None
+    except (OSError, ValueError) as error:
+        raise Failure(_("Cannot read {path}: {error}").format(path=home.status, error=error)) from error
+    found: Dict[str, Any] = {
+        "running": pid is not None,
+        "pid": pid,
+        "home": str(home.root),
+        "client_id": config.client_id,
+        "servers": [str(server) for server in config.servers],
+        "joined": home.credential.exists(),
+        **_store_facts(home),
+        "agent": said,
+    }
+    connected = bool(said and said["connected"])
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(_status_text(found, said))
+    raise typer.Exit(NOT_RUNNING if pid is None else 0 if connected else NOT_CONNECTED)
+
+
+def _store_facts(home: Home) -> Dict[str, Any]:
+    db = open_readonly(home.store)
+    if db is None:
+        return {"tasks": 0, "executing": 0, "unacknowledged": 0, "config_version": 0}
+    try:
+        return {
+            "tasks": len(tasks.all_tasks(db)),
+            "executing": sum(entry.status == RUNNING for entry in executions.open_executions(db)),
+            "unacknowledged": outbox.count_pending(db),
+            "config_version": tasks.version(db),
+        }
+    finally:
+        db.close()
+
+
+def _status_text(found: Dict[str, Any], said: Optional[Dict[str, Any]]) -> str:
+    lines = [
+        (_("Client"), found["client_id"]),
+        (_("Home"), found["home"]),
+        (_("Servers"), ", ".join(found["servers"])),
+        (
+            _("Agent"),
+            _("running, pid {pid}").format(pid=found["pid"]) if found["running"] else _("not running"),
+        ),
+    ]
+    if not found["joined"]:
+        lines.append((_("Credential"), _("none yet")))
+    if said:
+        lines.append(
+            (_("Connection"), said["server"] if said["connected"] else said["problem"] or _("none yet"))
+        )
+        lines.append((_("Group"), said["group"] or "-"))
+        lines.append((_("Fired by"), _("this agent") if said["local_firing"] else _("the server")))
+        lines.append((_("Clock offset"), f"{said['clock_offset_ms']} ms"))
+    lines += [
+        (_("Tasks"), str(found["tasks"])),
+        (_("Running executions"), str(found["executing"])),
+        (_("Not yet on the server"), str(found["unacknowledged"])),
+    ]
+    return "\n".join(f"{name}: {value}" for name, value in lines)
