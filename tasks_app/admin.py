@@ -161,7 +161,8 @@ class TaskAdmin(TaskListAdmin):
             schedule.validate()
             times = schedule.upcoming(timezone.now(), PREVIEW_TIMES)
         except ScheduleError as error:
-            return JsonResponse({"field": error.field, "error": error.render(_)})
+            field = error.field if error.field in SCHEDULE_FIELDS else "cron_expr"  # one of its own fields
+            return JsonResponse({"field": field, "error": error.render(_)})
         return JsonResponse({"times": [time.isoformat() for time in times], "timezone": schedule.timezone})
 
     # --- form ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zoneinfo
 from datetime import datetime
 from typing import Any, cast
@@ -21,6 +22,8 @@ from .choices import ConcurrencyPolicy, ExecutorType, MisfirePolicy, Routing, Sc
 from .executors import HTTP_METHODS
 from .models import Task
 
+# Errors of a configuration name their key first, also in Chinese with its wide colon.
+KEY_OF_ERROR = re.compile(r"(\w+)(?:: |：)(.+)", re.S)
 CONFIG = "config_"  # what the fields of an executor's configuration are called: config_<key>
 # executor → its keys, in the order of the form
 EXECUTOR_KEYS: dict[ExecutorType, tuple[str, ...]] = {
@@ -315,9 +318,9 @@ class TaskForm(forms.Form):
             for text in texts:
                 target = field
                 if field == "executor_config":
-                    key, _found, rest = str(text).partition(": ")
-                    if f"{CONFIG}{key}" in self.fields:
-                        target, text = f"{CONFIG}{key}", rest
+                    named = KEY_OF_ERROR.match(str(text))
+                    if named and f"{CONFIG}{named[1]}" in self.fields:
+                        target, text = f"{CONFIG}{named[1]}", named[2]
                 self.add_error(target if target in self.fields else None, str(text))
 
 

@@ -70,7 +70,7 @@ def moment(value: datetime | None, style: str = "full") -> SafeString:
     `style`: full (date and time), two (the same on two lines) or ago (how long ago; a script keeps it true).
     """
     if value is None:
-        return format_html('<span class="muted">—</span>')
+        return format_html('<span class="muted">{}</span>', "—")
     local = timezone.localtime(value)
     full = local.strftime("%Y-%m-%d %H:%M:%S")
     text: str = ago(timezone.now() - value) if style == "ago" else full

@@ -1,0 +1,226 @@
+"""The task form of the console: every field arrives, errors stand where they belong."""
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.test import Client as Browser
+from django.urls import reverse
+from django.utils import timezone
+
+from executions_app.dispatch import Firing, fire
+from executions_app.models import Execution
+from tasks_app.admin_forms import NamedTexts, TaskForm
+from tasks_app.models import Task
+from tests import people
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browser() -> Browser:
+    found = Browser()
+    found.force_login(people.admin())
+    return found
+
+
+def filled(**changes):
+    """What a browser sends for a valid new task."""
+    data = {
+        "name": "日志清理", "description": "", "enabled": "on", "schedule_type": "cron", "cron_expr": "0 2 * * *",
+        "timezone": "Asia/Shanghai", "misfire_policy": "fire_once", "misfire_grace": "3600", "executor_type": "1",
+        "config_command": "find /var/log\r\n", "config_method": "GET", "config_verify_tls": "on",
+        "group_ids": [str(people.group().pk)], "routing": "broadcast", "timeout": "300", "concurrency": "1",
+        "concurrency_policy": "queue", "retry_count": "0", "retry_interval": "60",
+    }  # fmt: skip
+    return {name: value for name, value in {**data, **changes}.items() if value is not None}
+
+
+def add(browser, **changes):
+    return browser.post(reverse("admin:tasks_app_task_add"), filled(**changes))
+
+
+def errors(page):
+    return {name: [str(text) for text in texts] for name, texts in page.context["form"].errors.items()}
+
+
+def test_a_shell_task_is_made_from_the_form(browser):
+    page = add(
+        browser,
+        config_env='PATH=/usr/local/bin:/usr/bin\nGREETING = "two\\nlines"',
+        config_work_dir="/var/log",
+        config_umask="022",
+        retry_count="3",
+    )
+    assert page.status_code == 302
+    task = Task.objects.get(name="日志清理")
+    assert task.executor_config == {
+        "command": "find /var/log\n",
+        "work_dir": "/var/log",
+        "umask": "022",
+        "env": {"PATH": "/usr/local/bin:/usr/bin", "GREETING": "two\nlines"},
+    }
+    assert (task.is_enabled, task.retry_count, list(task.groups.all())) == (True, 3, [people.group()])
+    assert task.owner == people.admin()
+
+
+def test_an_http_task_is_made_from_the_form(browser):
+    page = add(
+        browser, executor_type="2", config_url="https://example.com/x", config_method="POST", config_body="a=b",
+        config_headers="Accept: application/json\nX-A: b:c", config_expected_status="200，204", config_verify_tls=None,
+        enabled=None,
+    )  # fmt: skip
+    assert page.status_code == 302, errors(page)
+    task = Task.objects.get()
+    assert task.executor_config == {
+        "url": "https://example.com/x",
+        "method": "POST",
+        "headers": {"Accept": "application/json", "X-A": "b:c"},
+        "body": "a=b",
+        "expected_status": [200, 204],
+        "verify_tls": False,
+    }
+    assert not task.is_enabled
+
+
+def test_a_plugin_task_is_made_from_the_form(browser):
+    page = add(
+        browser,
+        executor_type="3",
+        config_plugin="cleanup",
+        config_params='days=7\nkeep=true\nname="7"\ntext=a b',
+    )
+    assert page.status_code == 302, errors(page)
+    assert Task.objects.get().executor_config == {
+        "plugin": "cleanup",
+        "params": {"days": 7, "keep": True, "name": "7", "text": "a b"},
+    }
+
+
+def test_a_time_is_meant_in_the_tasks_zone(browser):
+    page = add(
+        browser, schedule_type="once", cron_expr="", run_at="2030-07-01T08:00:00", timezone="Europe/Berlin"
+    )
+    assert page.status_code == 302, errors(page)
+    task = Task.objects.get()
+    assert task.run_at == people.at(2030, 7, 1, 6, 0)
+    form = browser.get(reverse("admin:tasks_app_task_change", args=[task.pk])).context["form"]
+    assert 'value="2030-07-01T08:00:00"' in str(form["run_at"])
+
+
+def test_saving_an_unchanged_form_changes_nothing(browser):
+    add(
+        browser, config_env='A="  x"\nB=\\n', config_interpreter="bash", start_at="2030-01-01T00:00:00", is_global="on",
+        group_ids=[],
+    )  # fmt: skip
+    task = Task.objects.get()
+    before = Task.objects.values().get()
+    form = TaskForm(people.admin(), task)
+    shown = {name: field.prepare_value(form[name].value()) for name, field in form.fields.items()}
+    data = {name: value for name, value in shown.items() if value is not None and value is not False}
+    page = browser.post(reverse("admin:tasks_app_task_change", args=[task.pk]), data)
+    assert page.status_code == 302, errors(page)
+    after = Task.objects.values().get()
+    same = {name for name in before if before[name] == after[name]}
+    assert set(before) - same <= {"version", "updated_at"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"name": ""}, "name", "必填"),
+        ({"cron_expr": "61 * * * *"}, "cron_expr", "“分”段中的“61”超出 0 到 59"),
+        ({"cron_expr": ""}, "cron_expr", ""),
+        ({"timeout": "5"}, "timeout", "10"),
+        ({"group_ids": []}, "group_ids", "至少选择一个分组"),
+        ({"config_command": " "}, "config_command", "必填"),
+        ({"config_env": "1A=b"}, "config_env", "不是有效的环境变量名"),
+        ({"config_env": "no equals sign"}, "config_env", "第 1 行"),
+        ({"config_work_dir": "relative"}, "config_work_dir", "绝对路径"),
+        ({"executor_type": "2", "config_url": "ftp://x"}, "config_url", "http://"),
+        (
+            {"executor_type": "2", "config_url": "http://x", "config_expected_status": "ok"},
+            "config_expected_status",
+            "200, 204",
+        ),
+        ({"schedule_type": "fixed_rate", "interval_seconds": ""}, "interval_seconds", ""),
+        ({"schedule_type": "once", "run_at": "someday"}, "run_at", "日期时间"),
+        ({"start_at": "2030-01-02T00:00:00", "end_at": "2030-01-01T00:00:00"}, "end_at", "晚于开始时间"),
+    ],
+)
+def test_errors_stand_at_their_fields(browser, changes, field, words):
+    page = add(browser, **changes)
+    assert page.status_code == 200
+    assert set(errors(page)) == {field}
+    assert any(words in text for text in errors(page)[field]), errors(page)
+    assert not Task.objects.exists()
+
+
+def test_a_name_that_is_taken_is_said_at_the_name(browser):
+    people.task("日志清理")
+    assert set(errors(add(browser))) == {"name"}
+
+
+def test_a_task_that_executes_is_edited_only_when_one_says_so(browser):
+    people.online_client()
+    task = people.task()
+    fire([Firing(task.pk, timezone.now().replace(microsecond=0))])
+    Execution.objects.update(status=2)
+    url = reverse("admin:tasks_app_task_change", args=[task.pk])
+    page = browser.post(url, filled(name="renamed"))
+    assert set(errors(page)) == {"force"}
+    assert Task.objects.get().name == "job"
+    assert browser.post(url, filled(name="renamed", force="on")).status_code == 302
+    assert Task.objects.get().name == "renamed"
+
+
+def test_a_group_that_one_may_not_see_cannot_be_chosen():
+    secret = people.group("secret")
+    form = TaskForm(people.stranger(), None, filled(group_ids=[str(secret.pk)]))
+    assert "group_ids" in form.errors
+
+
+def preview(browser, **changes):
+    names = (
+        "schedule_type",
+        "cron_expr",
+        "timezone",
+        "misfire_policy",
+        "misfire_grace",
+        "interval_seconds",
+        "run_at",
+    )
+    data = {**filled(), **changes}
+    return browser.get(
+        reverse("admin:tasks_app_task_preview"), {n: data[n] for n in names if n in data}
+    ).json()
+
+
+def test_the_preview_gives_the_next_five_times_in_the_tasks_zone(browser):
+    answer = preview(browser, cron_expr="30 8 * * *", timezone="Europe/Berlin")
+    assert answer["timezone"] == "Europe/Berlin"
+    assert len(answer["times"]) == 5
+    local = [datetime.fromisoformat(time).astimezone(ZoneInfo("Europe/Berlin")) for time in answer["times"]]
+    assert {(time.hour, time.minute) for time in local} == {(8, 30)}
+
+
+def test_the_preview_names_what_is_wrong(browser):
+    answer = preview(browser, cron_expr="* * * *")
+    assert answer["field"] == "cron_expr"
+    assert "4" in answer["error"]
+
+
+def test_the_preview_knows_every_kind_of_schedule(browser):
+    assert len(preview(browser, schedule_type="fixed_rate", interval_seconds="60")["times"]) == 5
+    assert len(preview(browser, schedule_type="fixed_delay", interval_seconds="60")["times"]) == 1
+    soon = (timezone.now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert len(preview(browser, schedule_type="once", run_at=soon)["times"]) == 1
+    assert preview(browser, schedule_type="none")["times"] == []
+    assert preview(browser, schedule_type="fixed_rate")["field"] == "interval_seconds"
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("value", ["", "x", " x ", '"quoted"', "a\nb", "7", "true", "a=b", "{", "null"])
+def test_named_texts_survive_the_form(value, typed):
+    field = NamedTexts(typed=typed)
+    assert field.clean(field.prepare_value({"A": value})) == {"A": value}
