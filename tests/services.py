@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -223,3 +224,35 @@ def running_stack(directory: Path, **more: str) -> Iterator[Stack]:
     assert code == 0, log.read_text()[-5000:]
     left = [p for p in descendants if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert not left, f"processes left behind: {left}"
+
+
+# --- What tests of the running product do through the API ---
+
+SUCCESS = 3  # the status of an execution
+
+
+def shell_task(api: httpx.Client, name: str, cron: str, command: str) -> int:
+    """A task on the group `default`; returns its id."""
+    groups = {group["name"]: group["id"] for group in api.get("/groups").json()["data"]}
+    body = {
+        "name": name,
+        "cron_expr": cron,
+        "executor_type": 1,
+        "executor_config": {"command": command},
+        "group_ids": [groups["default"]],
+        "timeout": 30,
+    }
+    answer = api.post("/tasks", json=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["data"]["id"]
+
+
+def executions(api: httpx.Client, task: int) -> list[dict[str, Any]]:
+    """All executions of a task."""
+    found: list[dict[str, Any]] = []
+    while True:
+        query = {"task_id": task, "page": len(found) // 100 + 1, "page_size": 100}
+        data = api.get("/executions", params=query).json()["data"]
+        found += data["items"]
+        if len(found) >= data["total"] or not data["items"]:
+            return found

@@ -8,49 +8,19 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests import services
-from tests.services import ROOT, Stack, wait_until
+from tests.services import ROOT, SUCCESS, Stack, executions, shell_task, wait_until
 
 SECOND = timedelta(seconds=1)
-SUCCESS = 3
+EVERY_SECOND = "* * * * * *"
 
 
 def run_command(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", *(arguments or ("run",))]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-
-
-def every_second(api: httpx.Client, name: str, command: str) -> int:
-    """A task that fires every second on the local agent; returns its id."""
-    groups = {group["name"]: group["id"] for group in api.get("/groups").json()["data"]}
-    body = {
-        "name": name,
-        "cron_expr": "* * * * * *",
-        "executor_type": 1,
-        "executor_config": {"command": command},
-        "group_ids": [groups["default"]],
-        "timeout": 30,
-    }
-    answer = api.post("/tasks", json=body)
-    assert answer.status_code == 201, answer.text
-    return answer.json()["data"]["id"]
-
-
-def executions(api: httpx.Client, task: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        page = api.get(
-            "/executions", params={"task_id": task, "page": len(found) // 100 + 1, "page_size": 100}
-        )
-        data = page.json()["data"]
-        found += data["items"]
-        if len(found) >= data["total"] or not data["items"]:
-            return found
 
 
 def test_a_wrong_value_is_one_line_that_names_the_variable(tmp_path: Path) -> None:
@@ -62,7 +32,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(tmp_path: Path) -> No
 
 def test_a_task_runs_on_time_and_its_output_is_kept(stack: Stack) -> None:
     with stack.api() as api:
-        task = every_second(api, "on time", "echo hello; hostname; echo $QF_EXECUTION_ID")
+        task = shell_task(api, "on time", EVERY_SECOND, "echo hello; hostname; echo $QF_EXECUTION_ID")
         ended = lambda: [row for row in executions(api, task) if row["status"] == SUCCESS]  # noqa: E731
         wait_until(lambda: len(ended()) >= 5, 20, "five executions")
         api.post(f"/tasks/{task}/disable")
@@ -93,7 +63,7 @@ def test_the_tasks_environment_holds_no_secret_of_the_server(tmp_path: Path) -> 
     secret = "sesame-" * 8
     given = {"QF_SECRET_KEY": secret, "QF_ADMIN_PASSWORD": "correct horse battery"}
     with services.running_stack(tmp_path, **given) as stack, stack.api() as api:
-        task = every_second(api, "environment", "env")
+        task = shell_task(api, "environment", EVERY_SECOND, "env")
         done = lambda: [row for row in executions(api, task) if row["status"] == SUCCESS]  # noqa: E731
         wait_until(done, 20, "an execution")
         output = api.get(f"/executions/{done()[0]['id']}/logs").json()["data"]["output"]
@@ -113,7 +83,7 @@ def test_the_tasks_environment_holds_no_secret_of_the_server(tmp_path: Path) -> 
 @pytest.mark.timeout(240)
 def test_no_firing_is_lost_or_doubled_when_processes_are_killed(stack: Stack) -> None:
     with stack.api() as api:
-        task = every_second(api, "steady", "true")
+        task = shell_task(api, "steady", EVERY_SECOND, "true")
         wait_until(lambda: executions(api, task), 20, "the first execution")
         for name in ("bridge", "worker", "beat", "daphne", "agent", "redis"):
             wait_until(lambda name=name: name in stack.programs(), 20, name)
