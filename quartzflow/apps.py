@@ -1,7 +1,14 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class QuartzflowConfig(AppConfig):
     name = "quartzflow"
     verbose_name = "Quartz-Flow"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import audit_signals, roles  # models are not ready before
+
+        audit_signals.connect()
+        post_migrate.connect(roles.create_roles, sender=self)

@@ -1,5 +1,7 @@
 """Models that belong to no single app."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -33,3 +35,72 @@ class UserPreference(models.Model):
         db_table = "tb_user_preference"
         verbose_name = _("user preference")
         verbose_name_plural = _("user preferences")
+
+
+class AppendOnlyError(TypeError):
+    """The audit trail is only ever added to."""
+
+
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    """Refuses what would change history."""
+
+    def update(self, **kwargs: Any) -> int:
+        raise AppendOnlyError("audit entries cannot be changed")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError("audit entries cannot be deleted; retention is quartzflow.audit.forget")
+
+
+class AuditEntry(models.Model):
+    """One thing somebody did. Written by quartzflow.audit.record only."""
+
+    at = models.DateTimeField(_("time"))
+    actor_id = models.BigIntegerField(null=True)  # no constraint: the entry outlives the account
+    actor_name = models.CharField(_("user"), max_length=150, blank=True)
+    address = models.CharField(_("address"), max_length=64, blank=True)
+    request_id = models.CharField(_("request"), max_length=64, blank=True)
+    action = models.CharField(_("action"), max_length=64)
+    object_type = models.CharField(_("kind of object"), max_length=64, blank=True)
+    object_id = models.CharField(_("object id"), max_length=64, blank=True)
+    object_name = models.CharField(_("object"), max_length=255, blank=True)
+    changes = models.JSONField(_("changes"), default=dict)
+    previous_hash = models.CharField(max_length=64, editable=False)
+    hash = models.CharField(max_length=64, editable=False)
+
+    objects = AuditQuerySet.as_manager()
+
+    class Meta:
+        db_table = "tb_audit_log"
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit log")
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-at"], name="idx_audit_at"),  # time ranges
+            models.Index(fields=["actor_name", "-id"], name="idx_audit_actor"),  # what one person did
+            models.Index(
+                fields=["object_type", "object_id", "-id"], name="idx_audit_object"
+            ),  # an object's history
+            models.Index(fields=["action", "-id"], name="idx_audit_action"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor_name} {self.action} {self.object_name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError("audit entries cannot be changed")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError("audit entries cannot be deleted")
+
+
+class AuditHead(models.Model):
+    """One row: where the chain of audit entries ends, and where what is kept of it begins."""
+
+    hash = models.CharField(max_length=64)
+    anchor = models.CharField(max_length=64, default="0" * 64)
+
+    class Meta:
+        db_table = "tb_audit_head"

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
 
 from groups_app import actions, presence
@@ -62,3 +63,8 @@ def task(name: str = "job", **fields: Any) -> Task:
 def at(*parts: int) -> datetime:
     """A moment in UTC: at(2026, 1, 1, 12, 0)."""
     return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
+
+
+def role(name: str) -> Role:
+    """One of the roles out of the box."""
+    return Role.objects.get(name=name)

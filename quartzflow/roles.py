@@ -1,0 +1,73 @@
+"""The roles out of the box (PRD §1.3): permission groups that an administrator may change afterwards.
+
+A role gives its rights on every object of a kind. Rights on single tasks and host groups are given besides, per object,
+to users or roles; whoever should see only some tasks gets no role but `role_member`, and rights per object.
+"""
+
+from typing import Any
+
+from django.apps import apps as global_apps
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
+
+# role → permissions `app.codename`; "*": all of ours.
+VIEW = (
+    "tasks_app.view_task",
+    "tasks_app.view_logs_task",
+    "groups_app.view_group",
+    "groups_app.view_client",
+    "executions_app.view_execution",
+)
+DEVELOP = (
+    *VIEW,
+    "tasks_app.add_task",
+    "tasks_app.change_task",
+    "tasks_app.trigger_task",
+    "tasks_app.cancel_task",
+)
+OPERATE = (
+    *DEVELOP,
+    "tasks_app.delete_task",
+    "groups_app.add_group",
+    "groups_app.change_group",
+    "groups_app.delete_group",
+    "groups_app.manage_hosts",
+    "groups_app.change_client",
+    "groups_app.delete_client",
+    "groups_app.view_enrollmenttoken",
+    "groups_app.add_enrollmenttoken",
+    "groups_app.change_enrollmenttoken",
+    "groups_app.delete_enrollmenttoken",
+)
+ADMINISTER = (
+    *OPERATE,
+    "quartzflow.view_auditentry",
+    "auth.view_user",
+    "auth.add_user",
+    "auth.change_user",
+    "auth.delete_user",
+    "auth.view_group",
+    "auth.add_group",
+    "auth.change_group",
+    "auth.delete_group",
+)
+ROLES = {"admin": ADMINISTER, "operator": OPERATE, "developer": DEVELOP, "viewer": VIEW}
+
+
+def create_roles(**kwargs: Any) -> None:
+    """After a migration: make the roles that are missing. One that is there keeps what it was given."""
+    # Permissions are made app by app after this signal; the roles need all of them.
+    for config in global_apps.get_app_configs():
+        create_permissions(config, verbosity=0, using=kwargs.get("using", "default"))
+    for name, codes in ROLES.items():
+        role, created = Group.objects.get_or_create(name=name)
+        if created:
+            role.permissions.set(_permissions(codes))
+
+
+def _permissions(codes: tuple[str, ...]) -> list[Permission]:
+    wanted = {tuple(code.split(".", 1)) for code in codes}
+    found = Permission.objects.filter(codename__in={codename for _, codename in wanted}).select_related(
+        "content_type"
+    )
+    return [p for p in found if (p.content_type.app_label, p.codename) in wanted]
