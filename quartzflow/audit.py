@@ -123,7 +123,7 @@ def verify() -> Iterator[Broken]:
     """Walk the chain from the oldest entry that is kept; yields every break. Keys that were replaced are tried, too."""
     head = AuditHead.objects.filter(pk=1).first()
     expected = head.anchor if head else GENESIS
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    keys: list[Any] = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     for entry in AuditEntry.objects.order_by("pk").iterator(2000):
         if entry.previous_hash != expected:
             yield Broken(entry.pk, "an entry before this one was removed or inserted")
