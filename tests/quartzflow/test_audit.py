@@ -78,9 +78,14 @@ class TestChain:
     def test_an_action_that_fails_leaves_no_entry(self):
         people.group()
         count = AuditEntry.objects.count()
-        with pytest.raises(RuntimeError), transaction.atomic():
-            entry()
-            raise RuntimeError
+
+        def fail():
+            with transaction.atomic():
+                entry()
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail()
         assert AuditEntry.objects.count() == count
         assert broken() == []
 
