@@ -8,21 +8,24 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from groups_app.selectors import bridges_of
-from quartzflow import bridges
+from groups_app.models import Client
 from quartzflow.errors import Conflict, InvalidInput
 from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
 from tasks_app import actions as task_actions
+from tasks_app.choices import ScheduleType
 from tasks_app.models import Task
+from tasks_app.selectors import still_scheduled
 
 from .choices import ExecutionType, FailureReason
 from .dispatch import fire, new_firing
 from .endings import after_end
 from .events import publish_executions
+from .instructions import send_cancels
 from .models import Execution
 
 PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
@@ -76,18 +79,60 @@ def check_params(params: Any) -> dict[str, str]:
     return cleaned
 
 
+def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool = False) -> Task:
+    """Change a task as tasks_app.actions does, and with it what waits for its time.
+
+    A firing that is still on the schedule, on a host that is still meant, runs by the new definition; any other is
+    cancelled.
+    """
+    with transaction.atomic():
+        task_actions.do_update_task(user, task, data, force=force)
+        renew_waiting([task], user)
+    return task
+
+
+def renew_waiting(tasks: Iterable[Task], user: User) -> None:
+    """Bring scheduled executions that wait for their time in line with their changed tasks; in a transaction."""
+    for task in tasks:
+        waiting = Execution.objects.filter(
+            task=task, status=ExecutionStatus.PENDING, execution_type=ExecutionType.SCHEDULED
+        )
+        hosts = set(waiting.values_list("client_id", flat=True))
+        meant = hosts if task.is_global else set(
+            Client.objects.filter(client_id__in=hosts, group__in=task.groups.all()).values_list("client_id", flat=True)
+        )  # fmt: skip
+        outdated = [e.pk for e in waiting if e.client_id not in meant or _is_outdated(task, e)]
+        _cancel(Execution.objects.filter(pk__in=outdated), FailureReason.TASK_CHANGED, user)
+        waiting.exclude(pk__in=outdated).update(
+            task_name=task.name,
+            timeout=task.timeout,
+            max_retries=task.retry_count,
+            retry_interval=task.retry_interval,
+            task_version=task.version,
+        )
+
+
+def _is_outdated(task: Task, execution: Execution) -> bool:
+    if task.schedule_type == ScheduleType.FIXED_DELAY:
+        return execution.created_at <= task.schedule_since < execution.scheduled_time
+    return not still_scheduled(task, execution.scheduled_time)
+
+
 def do_enable_tasks(user: User, tasks: Iterable[Task]) -> int:
     """Put tasks on schedule again, from now on. Returns how many changed."""
     return task_actions.do_set_enabled(user, tasks, True)
 
 
 def do_disable_tasks(user: User, tasks: Iterable[Task]) -> int:
-    """Take tasks off schedule; what waits for its time is cancelled, what runs goes on to its end."""
+    """Take tasks off schedule; what waits for its time or its next attempt is cancelled, what runs goes on."""
     tasks = list(tasks)
     with transaction.atomic():
         changed = task_actions.do_set_enabled(user, tasks, False)
         waiting = Execution.objects.filter(
-            task__in=tasks, status=ExecutionStatus.PENDING, execution_type=ExecutionType.SCHEDULED
+            Q(status=ExecutionStatus.PENDING) | Q(next_retry_at__isnull=False),
+            task__in=tasks,
+            status__in=LIVE,
+            execution_type=ExecutionType.SCHEDULED,
         )
         _cancel(waiting, FailureReason.TASK_DISABLED, user)
     return changed
@@ -134,14 +179,9 @@ def _cancel(rows: Any, reason: FailureReason, user: User) -> int:
         next_retry_at=None,
     )
     after_end(pks)
-    holders = bridges_of({client_id for _, client_id, _ in found})
-    batches: dict[str, list[tuple[str, str, str]]] = {}
-    for _pk, client_id, name in found:
-        if client_id in holders:
-            batches.setdefault(holders[client_id], []).append((client_id, name, reason.value))
 
     def notify() -> None:
-        bridges.send_all([(bridge, {"type": "cancel", "items": items}) for bridge, items in batches.items()])
+        send_cancels((client_id, name, reason.value) for _pk, client_id, name in found)
         publish_executions(pks)
 
     transaction.on_commit(notify)

@@ -11,8 +11,8 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 from quartzflow_agent.protocol import task_pb2
-from quartzflow_agent.protocol.constants import ERROR_LIMIT, OUTPUT_LIMIT
-from quartzflow_agent.protocol.text import cut_utf8, tail_utf8
+from quartzflow_agent.protocol.constants import ERROR_LIMIT
+from quartzflow_agent.protocol.text import tail_utf8
 from quartzflow_agent.schedule import execution_id as execution_name
 from quartzflow_agent.schedule import run_id
 
@@ -24,7 +24,9 @@ from tasks_app.models import ConfigChange, Task
 from .choices import SERVER_GUESSES, FailureReason
 from .endings import after_end
 from .events import publish_executions, publisher
+from .instructions import send_cancels
 from .models import Attempt, Execution, ExecutionLog
+from .outputs import save_outputs
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +99,7 @@ class _Known:
     max_retries: int
     retry_interval: int
     local: bool
+    failure_reason: str
 
 
 def ingest(reports: Sequence[Report]) -> IngestOutcome:
@@ -128,10 +131,17 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
         results = {r.execution_id: r for r in mine if isinstance(r, Result)}
         changed |= _reject([r for r in mine if isinstance(r, Rejected)])
         changed |= _end(list(results.values()), known)
-        grown = _save_outputs([r for r in mine if isinstance(r, Progress)], results, known)
+        grown = _save_outputs(mine, list(results.values()), known)
         after_end(changed)
         outcome.committed = set(results)
+        unwanted = [
+            (r.client_id, r.execution_id, known[r.execution_id].failure_reason)
+            for r in mine
+            if isinstance(r, Progress) and known[r.execution_id].status == ExecutionStatus.CANCELLED
+        ]
         transaction.on_commit(lambda: _publish(changed, grown))
+        if unwanted:  # the agent never heard of it
+            transaction.on_commit(lambda: send_cancels(unwanted))
     return outcome
 
 
@@ -142,7 +152,9 @@ def _publish(changed: set[int], grown: list[tuple[int, int, str]]) -> None:
 
 
 def _read(ids: set[str]) -> dict[str, _Known]:
-    columns = ("pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "local")
+    columns = (
+        "pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "local", "failure_reason",
+    )  # fmt: skip
     rows = Execution.objects.filter(execution_id__in=ids).values_list("execution_id", *columns)
     return {name: _Known(*values) for name, *values in rows}
 
@@ -330,47 +342,16 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
 
 
 def _save_outputs(
-    progress: list[Progress], results: dict[str, Result], known: dict[str, _Known]
+    mine: list[Report], results: list[Result], known: dict[str, _Known]
 ) -> list[tuple[int, int, str]]:
-    """Keep the start of every output. Returns the increments that pages should see: (pk, byte offset, text)."""
-    grown: list[tuple[int, int, str]] = []
-    increments = [r for r in progress if r.message.output]
-    pks = {known[r.execution_id].pk for r in increments} | {known[name].pk for name in results}
-    logs = {row.pk: row for row in ExecutionLog.objects.filter(pk__in=pks)} if pks else {}
-    for report in increments:
-        m, row = report.message, known[report.execution_id]
-        if m.attempt != row.retry_count:
-            continue
-        entry = logs.setdefault(row.pk, ExecutionLog(execution_id=row.pk))
-        data = m.output.encode("utf-8", "replace")
-        if m.output_offset == 0 and entry.size and m.attempt:
-            entry.output, entry.size, entry.truncated = "", 0, False  # a new attempt begins its own output
-        if m.output_offset + len(data) <= entry.size:
-            continue  # seen before
-        if m.output_offset == entry.size and not entry.truncated:
-            entry.output, entry.truncated = cut_utf8(entry.output + m.output, OUTPUT_LIMIT)
-        entry.size = m.output_offset + len(data)
-        grown.append((row.pk, m.output_offset, m.output))
-    for name, result in results.items():
-        end, row = result.message, known[name]
-        if end.attempt != row.retry_count and not row.local:
-            continue  # a late copy of an earlier attempt's
-        output, cut = cut_utf8(end.output, OUTPUT_LIMIT)
-        logs[row.pk] = ExecutionLog(
-            execution_id=row.pk,
-            output=output,
-            error_msg=tail_utf8(end.error, ERROR_LIMIT)[0],
-            truncated=cut or end.truncated,
-            size=max(end.output_size, len(end.output.encode("utf-8", "replace"))),
-        )
-    for entry in logs.values():
-        # PostgreSQL stores no NUL in text.
-        entry.output = entry.output.replace("\0", "�")
-        entry.error_msg = entry.error_msg.replace("\0", "�")
-    ExecutionLog.objects.bulk_create(
-        logs.values(),
-        update_conflicts=True,
-        update_fields=["output", "error_msg", "truncated", "size"],
-        unique_fields=["execution"],
+    """Those of the attempt that the row is at; a late copy of an earlier one's is left out."""
+
+    def current(report: Progress | Result) -> bool:
+        row = known[report.execution_id]
+        return report.message.attempt == row.retry_count or (row.local and isinstance(report, Result))
+
+    increments = [r for r in mine if isinstance(r, Progress) and r.message.output and current(r)]
+    return save_outputs(
+        [(known[r.execution_id].pk, r.message) for r in increments],
+        [(known[r.execution_id].pk, r.message) for r in results if current(r)],
     )
-    return grown

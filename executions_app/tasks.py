@@ -6,8 +6,11 @@ import structlog
 from celery import shared_task
 
 from tasks_app.configs import forget_old_changes
+from tasks_app.models import Task
 
-from .dispatch import Firing, expire_overdue, fire
+from .choices import ExecutionType
+from .dispatch import Firing, fire, new_firing
+from .sweeps import expire_overdue
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +24,10 @@ def fire_batch(firings: list[tuple[int, int]], fencing_token: int) -> None:
 
 @shared_task(name="executions_app.tasks.fire", ignore_result=True)
 def fire_one(task_id: int) -> None:
-    """What a task's PeriodicTask row names; the stock scheduler would send it. Fires the current second."""
-    fire([Firing(task_id, datetime.now(UTC).replace(microsecond=0))])
+    """What a task's PeriodicTask row names; the stock scheduler would send it. Fires now, under a name of its own."""
+    task = Task.objects.filter(pk=task_id).first()
+    if task is not None:
+        fire([new_firing(task, ExecutionType.SCHEDULED)])
 
 
 @shared_task(name="executions_app.tasks.housekeeping", ignore_result=True)

@@ -14,8 +14,8 @@ from django.db.models import Min
 from quartzflow_agent.protocol import task_pb2
 
 from executions_app.daily import ingest_daily_stats
-from executions_app.dispatch import pending_for_bridge
 from executions_app.ingest import Accepted, IngestOutcome, Progress, Rejected, Report, Result, ingest
+from executions_app.sweeps import pending_for_bridge
 from groups_app import presence
 from groups_app.models import Client
 from groups_app.presence import Heartbeat, RegisterInfo, RegisterOutcome

@@ -23,7 +23,7 @@ from . import periodic
 from .choices import ChangeAction, ExecutorType, ScheduleType, TaskStatus
 from .configs import next_version, record_task_changes
 from .executors import check_executor_config
-from .models import SCHEDULE_FIELDS, Task, TaskGroup
+from .models import SCHEDULE_FIELDS, TIMING_FIELDS, Task, TaskGroup
 
 # What a caller may set; ids, versions, owner and times are not among it.
 EDITABLE = (
@@ -53,7 +53,7 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
     Raises InvalidInput, NotAllowed, NotFound, Conflict.
     """
     check(user, task, "change")
-    before_schedule = tuple(getattr(task, field) for field in SCHEDULE_FIELDS)
+    before_schedule = tuple(getattr(task, field) for field in TIMING_FIELDS)
     groups = check_task(user, task, data)
     with transaction.atomic():
         version = next_version()  # also keeps two edits of the same task apart
@@ -64,7 +64,7 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
                 )
             )
         before = _scope(task)
-        schedule_changed = before_schedule != tuple(getattr(task, field) for field in SCHEDULE_FIELDS)
+        schedule_changed = before_schedule != tuple(getattr(task, field) for field in TIMING_FIELDS)
         if schedule_changed:
             _start_schedule(task)
         task.version = version
@@ -131,10 +131,12 @@ def _set_enabled(tasks: list[Task], enabled: bool) -> int:
         version = next_version()
         changing = list(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status=status))
         ids = [task.pk for task in changing]
-        Task.objects.filter(pk__in=ids).update(status=status, version=version, updated_at=timezone.now())
+        now = timezone.now()
+        Task.objects.filter(pk__in=ids).update(status=status, version=version, updated_at=now)
         periodic.set_enabled(changing, enabled)
         if enabled:
             # What was missed while it was off is not made up for.
+            Task.objects.filter(pk__in=ids).update(schedule_since=now)
             for task in changing:
                 periodic.forget_last_run(task)
         record_task_changes(version, [(task, _scope(task), ChangeAction.TASK) for task in changing])
@@ -212,6 +214,7 @@ def _check_groups(
 def _start_schedule(task: Task) -> None:
     """A new schedule counts from now."""
     task.next_fire_at = None
+    task.schedule_since = timezone.now()
     task.anchor_at = (
         task.start_at or timezone.now().replace(microsecond=0)
         if task.schedule_type == ScheduleType.FIXED_RATE

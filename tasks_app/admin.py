@@ -193,7 +193,7 @@ class TaskAdmin(TaskListAdmin):
                     # `task` takes the new values while they are checked; the page keeps showing the stored one.
                     changed = Task.objects.get(pk=task.pk)
                     force = form.cleaned_data["force"]
-                    actions.do_update_task(who(request), changed, form.data_for_actions(), force=force)
+                    control.do_update_task(who(request), changed, form.data_for_actions(), force=force)
                 except InvalidInput as error:
                     form.take_errors(error)
                 except Conflict as error:

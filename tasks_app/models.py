@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 from quartzflow_agent.schedule import Schedule
@@ -93,6 +94,8 @@ class Task(models.Model):
         _("when still running"), max_length=8, choices=ConcurrencyPolicy, default=ConcurrencyPolicy.QUEUE
     )
     routing = models.CharField(_("routing"), max_length=16, choices=Routing, default=Routing.BROADCAST)
+    # When this schedule was set or switched on: what lies before it is never made up for.
+    schedule_since = models.DateTimeField(default=now, editable=False)
     # fixed_delay: set when the whole run has ended.
     next_fire_at = models.DateTimeField(null=True, blank=True, editable=False)
     version = models.BigIntegerField(_("version"), default=0, editable=False)
@@ -137,7 +140,8 @@ class Task(models.Model):
         return ScheduleType(self.schedule_type).label
 
 
-SCHEDULE_FIELDS = (
+# A change of any of these begins the schedule anew.
+TIMING_FIELDS = (
     "schedule_type",
     "cron_expr",
     "timezone",
@@ -146,9 +150,8 @@ SCHEDULE_FIELDS = (
     "anchor_at",
     "start_at",
     "end_at",
-    "misfire_policy",
-    "misfire_grace",
 )
+SCHEDULE_FIELDS = (*TIMING_FIELDS, "misfire_policy", "misfire_grace")
 
 
 class TaskGroup(models.Model):

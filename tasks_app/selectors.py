@@ -24,3 +24,8 @@ def next_fire_time(task: Task, after: datetime | None = None) -> datetime | None
     if task.schedule_type == ScheduleType.FIXED_DELAY:
         return task.next_fire_at
     return task.schedule_spec().next_after(after)
+
+
+def still_scheduled(task: Task, moment: datetime) -> bool:
+    """Whether a firing that was seen coming is still to happen: it was due before the schedule began, or is on it."""
+    return moment <= task.schedule_since or task.schedule_spec().fires_at(moment)

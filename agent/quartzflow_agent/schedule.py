@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -111,6 +112,13 @@ class Schedule:
             return once if once > moment else None
         return None
 
+    def fires_at(self, moment: datetime) -> bool:
+        """Whether `moment` is one of the nominal times. Any may be one of a fixed delay, within its validity."""
+        if self.schedule_type == FIXED_DELAY:
+            begun = self.start_at is None or moment >= self.start_at
+            return begun and (self.end_at is None or moment <= self.end_at)
+        return self.next_after(moment - SECOND) == moment
+
     def upcoming(self, after: datetime, count: int) -> list[datetime]:
         """The next `count` nominal times (fewer when the schedule ends).
 
@@ -211,6 +219,11 @@ def _whole_seconds(moment: datetime) -> int:
 
 def _from_ms(milliseconds: int) -> datetime | None:
     return EPOCH + timedelta(milliseconds=milliseconds) if milliseconds else None
+
+
+def spread_delay_ms(task_id: int | str, client_id: str, spread_seconds: int) -> int:
+    """How long this client waits after the nominal time: always the same, evenly within `spread_seconds`."""
+    return zlib.crc32(f"{task_id}/{client_id}".encode()) % (spread_seconds * 1000) if spread_seconds else 0
 
 
 # --- names -----------------------------------------------------------------------------------------------

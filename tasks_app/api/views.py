@@ -96,7 +96,7 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         """Fields left out keep their value. `?force=1` edits a task that is executing."""
         task = get_or_404(self.get_queryset(), pk)
         force = request.query_params.get("force") in ("1", "true")
-        return self._answer(actions.do_update_task(user_of(request), task, _body(request), force=force).pk)
+        return self._answer(control.do_update_task(user_of(request), task, _body(request), force=force).pk)
 
     partial_update = update
 

@@ -268,7 +268,7 @@ class Conductor:
         self._fired_once[task.task_id] = (fired, fired + task.schedule.misfire_grace)
 
     def _expire_once(self) -> None:
-        """Disable `once` tasks that have fired, when their executions are with the agents.
+        """Disable `once` tasks that have fired, when their executions have started.
 
         Not before: a disabled task's firing is dropped wherever it still waits. One of which no execution ever
         appears (nobody serves the queue) is disabled when its grace time is over.
@@ -278,9 +278,7 @@ class Conductor:
         self._expired_at = self._timer()
         now = self._clock()
         passed = {task_id for task_id, (fired, _) in self._fired_once.items() if fired < now}
-        over = {task_id for task_id in passed if self._fired_once[task_id][1] < now} | rows.handed_over(
-            passed
-        )
+        over = {task_id for task_id in passed if self._fired_once[task_id][1] < now} | rows.started(passed)
         if over:
             actions.expire_once(over)
             for task_id in over:

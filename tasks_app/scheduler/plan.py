@@ -22,7 +22,7 @@ class PlannedTask:
 
     task_id: int
     schedule: Schedule
-    since: int  # Unix seconds: when it was created, enabled or edited; counts until it has fired
+    since: int  # Unix seconds: when its schedule was set or it was enabled; counts until it has fired
     last: int | None = None  # nominal time of the last firing
     due: int | None = None  # fixed_delay: the next time, set when the previous run has ended
     ref: int | None = None  # the caller's own

@@ -57,13 +57,18 @@ def planned_tasks(task_ids: Collection[int] | None = None) -> Iterator[PlannedTa
 
 def _read(tasks: QuerySet[Task]) -> Iterator[PlannedTask]:
     rows = tasks.order_by().values_list(
-        "pk", "updated_at", "periodic_task__last_run_at", "next_fire_at", "periodic_task_id", *SCHEDULE_FIELDS
+        "pk",
+        "schedule_since",
+        "periodic_task__last_run_at",
+        "next_fire_at",
+        "periodic_task_id",
+        *SCHEDULE_FIELDS,
     )
-    for pk, updated_at, last_run_at, next_fire_at, ref, *fields in rows.iterator(READ_CHUNK):
+    for pk, schedule_since, last_run_at, next_fire_at, ref, *fields in rows.iterator(READ_CHUNK):
         yield PlannedTask(
             task_id=pk,
             schedule=_schedule(tuple(fields)),
-            since=int(updated_at.timestamp()),
+            since=int(schedule_since.timestamp()),
             last=_seconds(last_run_at),
             due=_seconds(next_fire_at),
             ref=ref,
@@ -138,11 +143,11 @@ def save_last_firings(firings: Mapping[int, LastFiring]) -> None:
                 )
 
 
-def handed_over(task_ids: Iterable[int]) -> set[int]:
-    """Those tasks of which there are executions, and none that still waits for an agent to take it."""
+def started(task_ids: Iterable[int]) -> set[int]:
+    """Those tasks of which there are executions, and none that still waits to start."""
     ids = list(task_ids)
     rows = Task.objects.filter(pk__in=ids)
-    waiting = rows.filter(executions__status=ExecutionStatus.PENDING, executions__accepted_at=None)
+    waiting = rows.filter(executions__status=ExecutionStatus.PENDING)
     return set(rows.exclude(executions=None).values_list("pk", flat=True)) - set(
         waiting.values_list("pk", flat=True)
     )

@@ -7,10 +7,12 @@ import time_machine
 from django.utils import timezone
 from quartzflow_agent.protocol import task_pb2
 
-from executions_app import control, dispatch
+from executions_app import control
 from executions_app.choices import ExecutionType, FailureReason
 from executions_app.dispatch import Firing, fire
+from executions_app.instructions import instruction, instruction_template
 from executions_app.models import Execution
+from executions_app.sweeps import expire_overdue, pending_for_bridge
 from groups_app import presence
 from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.execution_status import ExecutionStatus
@@ -66,7 +68,7 @@ def test_an_edited_task_is_sent_as_it_is_now():
     do_update_task(people.admin(), task, {"executor_config": {"command": "uptime"}})
     fire([Firing(task.pk, NOON + timedelta(minutes=1))])
     Execution.objects.update(created_at=NOON)
-    sent = dispatch.pending_for_bridge(people.BRIDGE, timezone.now())
+    sent = pending_for_bridge(people.BRIDGE, timezone.now())
     assert {m.executor_config["command"] for _, m in sent} == {"uptime"}
     assert sent[0][1].scheduled_time == int(NOON.timestamp() * 1000)
 
@@ -103,7 +105,7 @@ def test_running_by_hand_works_for_a_disabled_task_and_takes_parameters():
     (execution,) = control.do_trigger_task(people.admin(), task, {"day": "星期一", "n": 3, "dry": True})
     assert execution.execution_type == ExecutionType.MANUAL
     assert execution.params == {"day": "星期一", "n": "3", "dry": "true"}
-    message = dispatch.instruction(execution, dispatch.instruction_template(task))
+    message = instruction(execution, instruction_template(task))
     assert (message.trigger, dict(message.params)["n"]) == ("manual", "3")
 
 
@@ -160,7 +162,7 @@ class TestGivingUp:
 
     def reason_after(self, seconds):
         with time_machine.travel(NOON + timedelta(seconds=seconds), tick=False):
-            dispatch.expire_overdue()
+            expire_overdue()
         return Execution.objects.get().failure_reason
 
     def test_what_no_agent_took_expires(self):
@@ -192,16 +194,14 @@ def test_the_sweep_finds_what_was_not_accepted_and_attempts_that_are_due():
     people.online_client()
     (execution,) = fire([Firing(people.task().pk, NOON)])
     later = timezone.now() + timedelta(seconds=5)
-    assert [m.execution_id for _, m in dispatch.pending_for_bridge(people.BRIDGE, later)] == [
-        execution.execution_id
-    ]
-    assert dispatch.pending_for_bridge("another", later) == []
+    assert [m.execution_id for _, m in pending_for_bridge(people.BRIDGE, later)] == [execution.execution_id]
+    assert pending_for_bridge("another", later) == []
     Execution.objects.update(accepted_at=NOON)
-    assert dispatch.pending_for_bridge(people.BRIDGE, later) == []
+    assert pending_for_bridge(people.BRIDGE, later) == []
     soon = timezone.now() + timedelta(seconds=1)
     Execution.objects.update(accepted_at=None, status=2, retry_count=1, next_retry_at=soon)
-    ((client, message),) = dispatch.pending_for_bridge(people.BRIDGE, later)
+    ((client, message),) = pending_for_bridge(people.BRIDGE, later)
     assert (client, message.attempt, message.trigger) == ("web-1", 1, "retry")
     Execution.objects.update(next_retry_at=timezone.now() + timedelta(minutes=1))
-    assert dispatch.pending_for_bridge(people.BRIDGE, later) == []
+    assert pending_for_bridge(people.BRIDGE, later) == []
     assert message.executor_type == task_pb2.SHELL

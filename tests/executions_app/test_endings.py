@@ -5,8 +5,9 @@ import time_machine
 from quartzflow_agent.protocol import task_pb2 as pb
 
 from executions_app import control
-from executions_app.dispatch import Firing, expire_overdue, fire
+from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Result, ingest
+from executions_app.sweeps import expire_overdue
 from tasks_app.models import Task
 from tests import people
 

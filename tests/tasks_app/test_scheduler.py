@@ -239,10 +239,10 @@ def test_firings_not_saved_yet_survive_a_reload_but_not_a_new_schedule(world):
     beat = world.instance()
     world.run(beat, until=2)
     assert last_run(task) is None
-    Task.objects.filter(pk=task.pk).update(updated_at=NOON - timedelta(days=1))
+    Task.objects.filter(pk=task.pk).update(schedule_since=NOON - timedelta(days=1))
     beat._reload([task.pk])
     assert beat.plan.get(task.pk).last == seconds(NOON) + 3
-    Task.objects.filter(pk=task.pk).update(updated_at=NOON + timedelta(seconds=9))
+    Task.objects.filter(pk=task.pk).update(schedule_since=NOON + timedelta(seconds=9))
     beat._reload([task.pk])
     assert beat.plan.get(task.pk).last is None
     beat.save()
@@ -467,15 +467,15 @@ def is_enabled(task: Task) -> bool:
     return Task.objects.get(pk=task.pk).is_enabled
 
 
-def test_once_fires_and_is_disabled_when_an_agent_has_it(world):
+def test_once_fires_and_is_disabled_when_it_has_started(world):
     task = once()
     beat = world.instance()
     world.run(beat, until=9)
     assert world.fired == [(task.pk, 10)]
     row = execution(task)
     world.run(beat, until=15)
-    assert is_enabled(task)  # the bridge may still have to send it again
-    Execution.objects.filter(pk=row.pk).update(accepted_at=NOON)
+    assert is_enabled(task)  # the bridge may still have to send it again, or the host be busy
+    Execution.objects.filter(pk=row.pk).update(status=ExecutionStatus.RUNNING)
     world.run(beat, until=17)
     assert not is_enabled(task)
     world.run(beat, until=60)
@@ -495,7 +495,7 @@ def test_once_is_not_disabled_before_its_time(world):
     task = once()
     beat = world.instance()
     world.run(beat, until=9)
-    execution(task, accepted_at=NOON)
+    execution(task, status=ExecutionStatus.RUNNING)
     assert is_enabled(task)
 
 
@@ -521,7 +521,7 @@ def test_once_that_fired_before_a_restart_is_disabled_by_the_next_instance(world
     beat = world.instance()
     world.run(beat, until=9)
     beat.close()
-    execution(task, accepted_at=NOON)
+    execution(task, status=ExecutionStatus.RUNNING)
     world.run(world.instance("next"), until=13)
     assert (world.fired, is_enabled(task)) == ([(task.pk, 10)], False)
 
@@ -532,7 +532,7 @@ def test_once_that_is_moved_to_another_time_fires_again(world):
     world.run(beat, until=11)
     later = NOON + timedelta(seconds=40)
     actions.do_update_task(people.admin(), Task.objects.get(pk=task.pk), {"run_at": later})
-    execution(task, accepted_at=NOON)
+    execution(task, status=ExecutionStatus.RUNNING)
     world.run(beat, until=39)
     assert (world.fired, is_enabled(task)) == ([(task.pk, 10), (task.pk, 40)], True)
 

@@ -50,7 +50,7 @@ def queue(redis_url):
 
 def every_second(name: str = "t") -> Task:
     task = people.task(name, cron_expr="* * * * * *")
-    Task.objects.filter(pk=task.pk).update(updated_at=timezone.now() - timedelta(seconds=3))
+    Task.objects.filter(pk=task.pk).update(schedule_since=timezone.now() - timedelta(seconds=3))
     return task
 
 

@@ -27,7 +27,7 @@ def test_dropped_connections_cost_one_tick_and_no_firing(monkeypatch, caplog):
     )
     monkeypatch.setattr(QuartzScheduler, "_tick_stock", lambda self: 0.5)
     task = people.task("t", cron_expr="* * * * * *")
-    Task.objects.filter(pk=task.pk).update(updated_at=timezone.now() - timedelta(seconds=2))
+    Task.objects.filter(pk=task.pk).update(schedule_since=timezone.now() - timedelta(seconds=2))
     beat = QuartzScheduler(app=app)
     beat.tick()
 
