@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from quartzflow import bridges
+from quartzflow.audit import difference, record
 from quartzflow.errors import Conflict, InvalidInput
 from quartzflow.permissions import User, check, check_create
 
@@ -24,9 +25,10 @@ def do_save_group(user: User, data: dict[str, Any], group: Group | None = None) 
     """Create or change a group (FR-3.1). Raises InvalidInput, NotAllowed."""
     if group is None:
         check_create(user, Group)
-        group = Group()
+        group, verb, before = Group(), "create", {}
     else:
         check(user, group, "change")
+        verb, before = "update", _state(group)
     errors = {name: [_("Unknown field.")] for name in data if name not in GROUP_FIELDS}
     if errors:
         raise InvalidInput(errors)
@@ -38,8 +40,15 @@ def do_save_group(user: User, data: dict[str, Any], group: Group | None = None) 
         group.full_clean()
     except ValidationError as error:
         raise InvalidInput(error.message_dict) from error
-    group.save()
+    with transaction.atomic():
+        group.save()
+        if changes := difference(before, _state(group)):
+            record(user, f"group.{verb}", group, changes)
     return group
+
+
+def _state(group: Group) -> dict[str, Any]:
+    return {name: getattr(group, name) for name in GROUP_FIELDS}
 
 
 def do_delete_group(user: User, group: Group) -> None:
@@ -47,6 +56,7 @@ def do_delete_group(user: User, group: Group) -> None:
     check(user, group, "delete")
     try:
         with transaction.atomic():
+            record(user, "group.delete", group, _state(group))
             group.delete()
     except ProtectedError as error:
         names = ", ".join(sorted({str(getattr(row, "task", row)) for row in error.protected_objects})[:5])
@@ -74,7 +84,7 @@ def do_create_enrollment_token(
     if errors:
         raise InvalidInput(errors)
     token = new_token(ENROLLMENT_PREFIX)
-    row = EnrollmentToken.objects.create(
+    row = EnrollmentToken(
         token_hash=token_hash(token),
         prefix=token[:8],
         note=note,
@@ -83,7 +93,20 @@ def do_create_enrollment_token(
         expires_at=timezone.now() + timedelta(hours=hours),
         created_by=user,
     )
+    with transaction.atomic():
+        row.save()
+        changes = {"group": group.name, "max_uses": max_uses, "expires_at": row.expires_at, "note": note}
+        record(user or "system", "enrollment_token.create", row, changes)
     return row, token
+
+
+def do_revoke_enrollment_token(user: User, token: EnrollmentToken) -> None:
+    """No further host gets in by it; those that did stay. Raises NotAllowed; Conflict when it was revoked before."""
+    check(user, token.group, "manage_hosts")
+    with transaction.atomic():
+        if not EnrollmentToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            raise Conflict(_("The token has been revoked already."))
+        record(user, "enrollment_token.revoke", token)
 
 
 def do_revoke_client(user: User, client: Client) -> None:
@@ -93,6 +116,7 @@ def do_revoke_client(user: User, client: Client) -> None:
         Client.objects.filter(pk=client.pk).update(
             approval=ClientApproval.REVOKED, credential_hash="", updated_at=timezone.now()
         )
+        record(user, "client.revoke", client)
         if client.bridge_id:
             message: bridges.Close = {"type": "close", "client_id": client.client_id, "reason": "revoked"}
             transaction.on_commit(lambda: bridges.send(client.bridge_id, message))
