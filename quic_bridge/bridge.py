@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,9 +106,7 @@ class Bridge:
             for task in done:
                 task.result()
         finally:
-            for task in (stopped, *side_tasks):
-                task.cancel()
-            await asyncio.gather(stopped, *side_tasks, return_exceptions=True)
+            await _end_tasks([stopped, *side_tasks])
 
     async def _drain(self) -> None:
         # Stop accepting.
@@ -177,6 +175,18 @@ class Bridge:
         self.server.check()
         self.logs.expire()
         await self.configs.repeat()
+
+
+async def _end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: redis' client may take a cancellation for a lost connection."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("side task failed", task=task.get_name(), exc_info=error)
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:

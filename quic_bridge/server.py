@@ -47,21 +47,26 @@ class Handler(Protocol):
 
 
 def configuration(certificate: Path, key: Path) -> QuicConfiguration:
-    """A server's configuration. Raises OSError or ValueError when the PEM files cannot be used."""
+    """A server's configuration. Raises OSError, or ValueError when the PEM files cannot be used."""
     config = QuicConfiguration(
         is_client=False,
         alpn_protocols=[ALPN_AGENT],
         connection_id_length=CONNECTION_ID,
         idle_timeout=IDLE_TIMEOUT,
     )
-    config.load_cert_chain(certificate, key)
+    try:
+        config.load_cert_chain(certificate, key)
+    except (ValueError, TypeError) as error:  # TypeError: the key asks for a password
+        raise ValueError(f"cannot use {certificate} and {key}: {error}") from error
+    if config.certificate.public_key() != config.private_key.public_key():
+        raise ValueError(f"{key} is not the key of {certificate}")
     return config
 
 
 class Connection:
     """One QUIC connection and its session."""
 
-    __slots__ = ("_cids", "_dirty", "_quic", "_server", "_timer", "_timer_at", "ip", "session")
+    __slots__ = ("__weakref__", "_cids", "_dirty", "_quic", "_server", "_timer", "_timer_at", "ip", "session")
 
     def __init__(self, server: "Server", quic: QuicConnection, session: Session, ip: str) -> None:
         self.session = session
@@ -220,7 +225,7 @@ class Server:
         self.routes: dict[bytes, Connection] = {}
         self.connections: set[Connection] = set()
         self.accepting = False
-        self.freezer = tuning.Freezer()
+        self._freezer = tuning.Freezer()
         self._config = config
         self._facts = facts
         self._limits = limits
@@ -236,7 +241,7 @@ class Server:
     def registered(self) -> None:
         """One of the connections counts no longer among the unregistered."""
         self._unregistered -= 1
-        self.freezer.connected()
+        self._freezer.connected(self.loop.time())
 
     def flush_soon(self, connection: Connection) -> None:
         self._dirty.append(connection)
@@ -247,6 +252,7 @@ class Server:
     def check(self) -> None:
         """Close sessions whose time is over; called about once a second."""
         now = self.loop.time()
+        self._freezer.freeze(now)
         for connection in self.connections:
             connection.session.check(now)
             if connection.session.closing is not None:

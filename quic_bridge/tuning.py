@@ -17,6 +17,7 @@ ACK_DELAY = 0.02  # seconds; ours. Most answers leave sooner and carry the ACK a
 MAX_ACK_DELAY = 0.3  # seconds; granted to the agent before a probe is sent
 
 FREEZE_AFTER = 250  # new connections; a collection of so many takes about 30 ms
+FREEZE_IDLE = 10.0  # seconds
 
 
 class WrongVersionError(RuntimeError):
@@ -57,8 +58,11 @@ def unacknowledged(quic: QuicConnection, stream_id: int) -> int:
 def dismantle(quic: QuicConnection) -> None:
     """Free a terminated connection at once.
 
-    It refers to itself through its tables of handlers, and once frozen (below) no collector looks at it any more.
+    It refers to itself through its tables of handlers and through packets that are not acknowledged, and once
+    frozen (below) no collector looks at it any more.
     """
+    for space in quic._spaces.values():
+        space.sent_packets.clear()
     quic.__dict__.clear()
 
 
@@ -71,16 +75,16 @@ class Freezer:
 
     def __init__(self) -> None:
         self._new = 0
+        self._last = 0.0
 
-    def connected(self) -> None:
-        """Another connection is there to stay."""
+    def connected(self, now: float) -> None:
+        """Another connection is there to stay. `now` is the loop's time."""
         self._new += 1
+        self._last = now
 
-    def freeze(self, *, idle: bool = False) -> bool:
-        """Collect and freeze when enough connections are new, or any while there is little else to do."""
-        if self._new < (1 if idle else FREEZE_AFTER):
-            return False
-        self._new = 0
-        gc.collect()  # looks only at what has come since the last time
-        gc.freeze()
-        return True
+    def freeze(self, now: float) -> None:
+        """Collect and freeze when enough connections are new, or some are and no more have come for a while."""
+        if self._new >= FREEZE_AFTER or (self._new and now - self._last >= FREEZE_IDLE):
+            self._new = 0
+            gc.collect()  # looks only at what has come since the last time
+            gc.freeze()

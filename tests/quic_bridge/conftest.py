@@ -79,13 +79,12 @@ def domain():
 async def running(pki, domain, **options):
     """A bridge that serves until the block ends."""
     sock = udp.bind("127.0.0.1", 0)
-    options.setdefault("bridge_id", "test-bridge")
+    options = {"bridge_id": "test-bridge", "layer": get_channel_layer(), **options}
     bridge = Bridge(
         endpoint=f"127.0.0.1:{sock.getsockname()[1]}",
         sock=sock,
         config=server.configuration(pki.certificate, pki.key),
         domain=domain,
-        layer=get_channel_layer(),
         **options,
     )
     stop = asyncio.Event()

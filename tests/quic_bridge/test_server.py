@@ -4,9 +4,13 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from quartzflow_agent.protocol import agent_pb2, constants, messages, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
 
+from quic_bridge import server
 from quic_bridge.limits import Limits
 
 from .agents import agent, eventually
@@ -315,3 +319,59 @@ async def test_nothing_is_left_of_connections_that_have_ended(connect, bridge):
     assert bridge.server.routes == {}
     assert len(bridge.registry) == 0
     assert bridge.server._unregistered == 0
+
+
+async def test_further_handshakes_wait_while_too_many_are_under_way(pki, bridge, monkeypatch):
+    monkeypatch.setattr(server, "MAX_UNREGISTERED", 1)
+    async with AsyncExitStack() as stack, agent(bridge.port, pki.ca) as first:
+        second = asyncio.create_task(stack.enter_async_context(agent(bridge.port, pki.ca)))
+        await asyncio.sleep(0.3)
+        assert len(bridge.server.connections) == 1
+        await first.register("host-1")
+        connected = await asyncio.wait_for(second, 5)
+        assert (await connected.register("host-2")).accepted
+
+
+async def test_an_instruction_that_fits_into_no_frame_does_not_hold_up_the_others(connect, bridge):
+    a = await connect("host-1")
+    large = task_pb2.TaskExecution(execution_id="e1", params={"x": "y" * constants.MAX_FRAME})
+    small = task_pb2.TaskExecution(execution_id="e2")
+    assert await bridge.commands.dispatch([("host-1", large), ("host-1", small)]) == 1
+    _, message = await a.next_data(task_pb2.TaskExecution)
+    assert message.execution_id == "e2"
+
+
+async def test_a_connection_that_cannot_even_be_closed_is_forgotten(connect, bridge, domain):
+    good, bad = await connect("host-1"), await connect("host-2")
+    broken = bridge.registry.get("host-2")
+    broken._quic.datagrams_to_send = lambda now: 1 / 0
+    bad.send(messages.ping("host-2"))
+    await eventually(lambda: domain.offline)
+    assert [c.session.client_id for c in bridge.registry] == ["host-1"]
+    assert broken not in bridge.server.connections
+    await good.ping()
+
+
+async def test_a_timer_that_fails_ends_its_connection_only(connect, bridge):
+    good, bad = await connect("host-1"), await connect("host-2")
+    broken = bridge.registry.get("host-2")
+    broken._quic.handle_timer = lambda now: 1 / 0
+    broken._timer_at = 0.0
+    broken._quic._close_at = 0.0
+    broken._ring()
+    assert (await bad.closed())[1] == "internal error"
+    await good.ping()
+
+
+def test_a_key_that_is_anothers_is_refused(pki, tmp_path):
+    other = ec.generate_private_key(ec.SECP256R1())
+    key = tmp_path / "other.key"
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    key.write_bytes(other.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    with pytest.raises(ValueError, match=r"other\.key is not the key of"):
+        server.configuration(pki.certificate, key)
+    key.write_bytes(other.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"x")))
+    with pytest.raises(ValueError, match="cannot use"):
+        server.configuration(pki.certificate, key)
+    with pytest.raises(FileNotFoundError):
+        server.configuration(tmp_path / "none.pem", key)

@@ -1,0 +1,156 @@
+"""What is done to aioquic, and that it still has the effect it is done for."""
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+from aioquic import tls
+from quartzflow_agent.protocol import messages, task_pb2
+
+from quic_bridge import tuning
+
+from .agents import eventually
+
+
+def connection_of(bridge, client_id):
+    return bridge.registry.get(client_id)
+
+
+def test_only_the_known_minor_version_of_aioquic_is_taken(monkeypatch):
+    tuning.check_version()
+    for version in ("1.70.0", "1.8.0", "2.0"):
+        monkeypatch.setattr("aioquic.__version__", version)
+        with pytest.raises(tuning.WrongVersionError, match=r"aioquic 1\.7\.x is needed"):
+            tuning.check_version()
+
+
+async def test_the_delays_outlive_the_handshake(connect, bridge):
+    await connect("host-1")
+    quic = connection_of(bridge, "host-1")._quic
+    assert quic._ack_delay == tuning.ACK_DELAY
+    assert quic._loss.max_ack_delay == tuning.MAX_ACK_DELAY
+    # The handshake's first round trip is over: a probe waits longer than an agent may take to acknowledge.
+    assert quic._loss.get_probe_timeout() > tuning.MAX_ACK_DELAY
+
+
+async def test_an_acknowledgement_rides_on_the_answer(connect, bridge, monkeypatch):
+    a = await connect("host-1")
+    await asyncio.sleep(0.2)
+    sent = []
+    send = bridge.server.socket.send
+    monkeypatch.setattr(
+        bridge.server.socket, "send", lambda data, address: sent.append(data) or send(data, address)
+    )
+    await a.ping()
+    await asyncio.sleep(3 * tuning.ACK_DELAY)
+    assert len(sent) == 1
+
+
+async def test_what_one_turn_makes_a_session_say_leaves_in_one_datagram(connect, bridge, monkeypatch):
+    a = await connect("host-1")
+    await asyncio.sleep(0.2)
+    sent = []
+    send = bridge.server.socket.send
+    monkeypatch.setattr(
+        bridge.server.socket, "send", lambda data, address: sent.append(data) or send(data, address)
+    )
+    connection = connection_of(bridge, "host-1")
+    for number in range(10):
+        connection.session.execute(task_pb2.TaskExecution(execution_id=f"e{number}"))
+        connection.wake()
+    for _ in range(10):
+        await a.next_data(task_pb2.TaskExecution)
+    assert len(sent) == 1
+
+
+async def test_a_peers_goodbye_is_seen_before_its_event(connect, bridge):
+    a = await connect("host-1")
+    quic = connection_of(bridge, "host-1")._quic
+    assert tuning.close_of(quic) is None
+    a.close()
+    await eventually(lambda: len(bridge.registry) == 0, patience=0.5)
+
+
+async def test_what_the_peer_has_not_acknowledged_is_counted(connect, bridge):
+    a = await connect("host-1")
+    quic = connection_of(bridge, "host-1")._quic
+    await eventually(lambda: tuning.unacknowledged(quic, 0) == 0)
+    quic.send_stream_data(0, b"x" * 5000)
+    assert tuning.unacknowledged(quic, 0) == 5000
+    assert tuning.unacknowledged(quic, 400) == 0
+    assert a.frames.empty()
+
+
+async def test_an_ended_connection_is_freed_without_the_collector(connect, bridge):
+    a = await connect("host-1")
+    connection = weakref.ref(connection_of(bridge, "host-1"))
+    quic = weakref.ref(connection()._quic)
+    gc.collect()
+    gc.disable()
+    try:
+        a.close()
+        await eventually(lambda: len(bridge.registry) == 0)
+        await asyncio.sleep(0.05)
+        assert quic() is None
+        assert connection() is None
+    finally:
+        gc.enable()
+
+
+async def test_an_end_looks_up_only_its_own_ids(connect, bridge):
+    class Routes(dict):
+        def __iter__(self):
+            raise AssertionError("scanned all routes")
+
+        items = keys = values = __iter__
+
+    a = await connect("host-1")
+    bridge.server.routes = Routes(bridge.server.routes)
+    a.close()
+    await eventually(lambda: len(bridge.server.routes) == 0)
+
+
+async def test_no_stream_is_kept_for_a_side_stream_that_has_ended(connect, bridge):
+    from .test_session import CHUNK
+
+    a = await connect("host-1")
+    quic = connection_of(bridge, "host-1")._quic
+    for number in range(1, 11):
+        a.write(CHUNK, stream_id=4 * number, end_stream=True)
+        await a.ping()
+    await eventually(lambda: list(quic._streams) == [0])
+    assert connection_of(bridge, "host-1").session._side == {}
+
+
+def test_connections_are_frozen_once_they_are_many_or_the_bridge_is_idle(monkeypatch):
+    calls = []
+    monkeypatch.setattr(tuning.gc, "collect", lambda: calls.append("collect"))
+    monkeypatch.setattr(tuning.gc, "freeze", lambda: calls.append("freeze"))
+    freezer = tuning.Freezer()
+    for _ in range(tuning.FREEZE_AFTER):
+        freezer.freeze(now=0)
+        freezer.connected(now=0)
+    assert calls == []
+    freezer.freeze(now=0)
+    assert calls == ["collect", "freeze"]
+    freezer.connected(now=100)
+    freezer.freeze(now=100 + tuning.FREEZE_IDLE - 1)
+    assert len(calls) == 2
+    freezer.freeze(now=100 + tuning.FREEZE_IDLE)
+    freezer.freeze(now=1000)
+    assert len(calls) == 4
+
+
+async def test_delayed_acknowledgements_are_only_hastened_where_there_are_any(connect, bridge):
+    a = await connect("host-1")
+    quic = connection_of(bridge, "host-1")._quic
+    space = quic._spaces[tls.Epoch.ONE_RTT]
+    await eventually(lambda: space.ack_at is None)
+    tuning.acknowledge_now(quic, 1.0)
+    assert space.ack_at is None
+    space.ack_at = 5.0
+    tuning.acknowledge_now(quic, 1.0)
+    assert space.ack_at == 1.0
+    a.send(messages.ping("host-1"))
+    await a.next()
