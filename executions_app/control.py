@@ -11,8 +11,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from quartzflow_agent.schedule import spread_delay_ms
 
 from groups_app.models import Client
+from quartzflow.bulk import update_from_values
 from quartzflow.errors import Conflict, InvalidInput
 from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
@@ -103,6 +105,9 @@ def renew_waiting(tasks: Iterable[Task], user: User) -> None:
         )  # fmt: skip
         outdated = [e.pk for e in waiting if e.client_id not in meant or _is_outdated(task, e)]
         _cancel(Execution.objects.filter(pk__in=outdated), FailureReason.TASK_CHANGED, user)
+        delays = {e.pk: spread_delay_ms(task.pk, e.client_id, task.spread_seconds) for e in waiting}
+        moved = [(e.pk, delays[e.pk]) for e in waiting if e.delay_ms != delays[e.pk]]
+        update_from_values(Execution, key=("id",), columns=("delay_ms",), rows=moved)
         waiting.exclude(pk__in=outdated).update(
             task_name=task.name,
             timeout=task.timeout,

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from quartzflow_agent.schedule import execution_id, run_id, uuid7
+from quartzflow_agent.schedule import execution_id, run_id, spread_delay_ms, uuid7
 
 from groups_app.selectors import online_clients
 from quartzflow.bulk import insert_new
@@ -95,6 +95,7 @@ def _executions(firing: Firing, prepared: Prepared, targets: _Targets) -> list[E
     if firing.client_ids is not None:
         clients = [client for client in clients if client[0] in firing.client_ids]
     chosen = routing.choose(task, firing.scheduled, clients)
+    is_scheduled = firing.execution_type == ExecutionType.SCHEDULED
     run = run_id(task.pk, firing.scheduled, firing.unique)
 
     def make(client_id: str, group_id: int | None, shard: int | None, **extra: Any) -> Execution:
@@ -107,6 +108,7 @@ def _executions(firing: Firing, prepared: Prepared, targets: _Targets) -> list[E
             group_id=group_id,
             execution_type=firing.execution_type,
             scheduled_time=firing.scheduled,
+            delay_ms=spread_delay_ms(task.pk, client_id, task.spread_seconds) if is_scheduled else 0,
             params=dict(firing.params),
             timeout=task.timeout,
             max_retries=task.retry_count,

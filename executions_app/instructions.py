@@ -115,6 +115,7 @@ def instruction(execution: Execution, template: task_pb2.TaskExecution) -> task_
         message.scheduled_time = int(execution.next_retry_at.timestamp() * 1000)
     else:
         message.trigger = TRIGGERS[ExecutionType(execution.execution_type)]
+        message.delay_ms = execution.delay_ms
     return message
 
 

@@ -32,6 +32,9 @@ class Execution(models.Model):
     )
     status = models.SmallIntegerField(_("status"), choices=ExecutionStatus, default=ExecutionStatus.PENDING)
     scheduled_time = models.DateTimeField(_("scheduled"))
+    delay_ms = models.IntegerField(
+        default=0, help_text="the host's share of the spread: it begins so much later"
+    )
     start_time = models.DateTimeField(_("started"), null=True)
     end_time = models.DateTimeField(_("ended"), null=True)
     duration = models.IntegerField(_("duration"), null=True, help_text="ms")

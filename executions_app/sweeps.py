@@ -71,7 +71,7 @@ def expire_overdue(now: datetime | None = None) -> int:
     lost = [
         e.pk
         for e in silent
-        if (e.start_time or max(e.scheduled_time, e.created_at))
+        if (e.start_time or max(e.scheduled_time + timedelta(milliseconds=e.delay_ms), e.created_at))
         + timedelta(seconds=e.timeout + settings.QF_LOST_GRACE)
         < now
     ]

@@ -30,6 +30,7 @@ EDITABLE = (
     "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval",
     "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at",
     "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
+    "spread_seconds",
 )  # fmt: skip
 
 

@@ -117,6 +117,7 @@ def task_config(task: Task) -> task_pb2.TaskConfig:
         concurrency=task.concurrency,
         concurrency_policy=task.concurrency_policy,
         local_firing=fires_locally(task),
+        spread_seconds=task.spread_seconds,
         schedule_since=_ms(task.schedule_since),
     )
 

@@ -93,6 +93,12 @@ class Task(models.Model):
     concurrency_policy = models.CharField(
         _("when still running"), max_length=8, choices=ConcurrencyPolicy, default=ConcurrencyPolicy.QUEUE
     )
+    spread_seconds = models.IntegerField(
+        _("spread"),
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(3600)],
+        help_text=_("Seconds over which the hosts begin, each at its own moment, instead of all at once."),
+    )
     routing = models.CharField(_("routing"), max_length=16, choices=Routing, default=Routing.BROADCAST)
     # When this schedule was set or switched on: what lies before it is never made up for.
     schedule_since = models.DateTimeField(default=now, editable=False)

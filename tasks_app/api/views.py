@@ -39,7 +39,8 @@ class TaskSerializer(ModelSerializer[Task]):
             "id", "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count",
             "retry_interval", "concurrency", "status", "created_by", "created_at", "updated_at", "owner", "groups",
             "group_ids", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at",
-            "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing", "version", "next_exec_time",
+            "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing", "spread_seconds",
+            "version", "next_exec_time",
         ]  # fmt: skip
 
     def get_groups(self, task: Task) -> list[str]:

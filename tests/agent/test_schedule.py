@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -10,11 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quartzflow_agent.cron import CronError, ScheduleError
-from quartzflow_agent.schedule import MISFIRE_POLICIES, Schedule, execution_id, run_id, uuid7, zone
+from quartzflow_agent.schedule import (
+    MISFIRE_POLICIES,
+    Schedule,
+    execution_id,
+    run_id,
+    spread_delay_ms,
+    uuid7,
+    zone,
+)
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
+
+
+def moment(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
 
 
 def cron(text: str = "* * * * *", **values) -> Schedule:
@@ -267,3 +280,51 @@ def test_uuid7_is_well_formed_and_sorts_by_time(monkeypatch):
         assert uuid.UUID(text).version == 7
         assert uuid.UUID(text).variant == uuid.RFC_4122
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
+
+
+@given(st.integers(1, 10**9), st.text(min_size=1, max_size=20), st.integers(0, 3600))
+def test_the_spread_is_within_its_bounds_and_always_the_same(task_id: int, client_id: str, seconds: int):
+    delay = spread_delay_ms(task_id, client_id, seconds)
+    assert 0 <= delay < max(seconds * 1000, 1)
+    assert delay == spread_delay_ms(str(task_id), client_id, seconds)
+
+
+def test_the_spread_is_even():
+    counts = Counter(spread_delay_ms(7, f"web-{n}", 10) // 1000 for n in range(10_000))
+    assert set(counts) == set(range(10)) and min(counts.values()) > 800
+
+
+@pytest.mark.parametrize(
+    ("fields", "yes", "no"),
+    [
+        (
+            {"cron_expr": "0 9 * * *", "timezone": "Asia/Shanghai"},
+            moment(2025, 6, 1, 1),
+            moment(2025, 6, 1, 9),
+        ),
+        (
+            {"schedule_type": "fixed_rate", "interval_seconds": 7, "anchor_at": moment(2025, 1, 1)},
+            moment(2025, 1, 1, 0, 0, 14),
+            moment(2025, 1, 1, 0, 0, 15),
+        ),
+        ({"schedule_type": "once", "run_at": moment(2025, 1, 1)}, moment(2025, 1, 1), moment(2025, 1, 2)),
+        (
+            {"schedule_type": "fixed_delay", "interval_seconds": 7, "end_at": moment(2025, 1, 1)},
+            moment(2025, 1, 1),
+            moment(2025, 1, 2),
+        ),
+        (
+            {"schedule_type": "fixed_delay", "interval_seconds": 7, "start_at": moment(2025, 1, 1)},
+            moment(2025, 1, 1),
+            moment(2024, 1, 2),
+        ),
+        (
+            {"cron_expr": "* * * * *", "end_at": moment(2025, 1, 1)},
+            moment(2025, 1, 1),
+            moment(2025, 1, 1, 0, 1),
+        ),
+    ],
+)
+def test_whether_it_fires_at_a_moment(fields, yes, no):
+    plan = Schedule(**fields)
+    assert plan.fires_at(yes) and not plan.fires_at(no)

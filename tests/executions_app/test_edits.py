@@ -4,15 +4,18 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from quartzflow_agent import schedule
 from quartzflow_agent.protocol import task_pb2 as pb
 
 from executions_app import control, ingest
 from executions_app.choices import FailureReason
 from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Progress
+from executions_app.instructions import instruction, instruction_template
 from executions_app.models import Execution
-from executions_app.sweeps import pending_for_bridge
+from executions_app.sweeps import expire_overdue, pending_for_bridge
 from executions_app.tasks import fire_one
+from groups_app import presence
 from groups_app.models import Client
 from quartzflow.execution_status import ExecutionStatus
 from tasks_app import configs
@@ -95,6 +98,32 @@ def test_a_host_that_is_no_longer_meant_does_not_run_it(clock):
     task, _ = waiting(clock)
     row = edit(task, group_ids=[people.group("db").pk])
     assert row.failure_reason == FailureReason.TASK_CHANGED
+
+
+def test_a_changed_spread_moves_what_waits(clock):
+    task, before = waiting(clock, spread_seconds=600)
+    assert 0 < before.delay_ms == schedule.spread_delay_ms(task.pk, "web-1", 600) < 600_000
+    assert configs.task_config(task).spread_seconds == 600
+    assert instruction(before, instruction_template(task)).delay_ms == before.delay_ms
+    assert edit(task, spread_seconds=0).delay_ms == 0
+
+
+def test_a_run_by_hand_and_another_attempt_are_not_delayed(clock):
+    task, row = waiting(clock, spread_seconds=600)
+    (by_hand,) = control.do_trigger_task(people.admin(), task)
+    assert by_hand.delay_ms == 0
+    row.next_retry_at, row.retry_count = NOON, 1
+    assert instruction(row, instruction_template(task)).delay_ms == 0
+
+
+def test_a_lost_host_has_its_share_of_the_spread_before_it_is_given_up(clock):
+    _, row = waiting(clock, spread_seconds=3600, timeout=10)
+    Execution.objects.update(accepted_at=NOON)
+    presence.mark_offline([("web-1", "s1")], "gone")
+    clock.move_to(NOON + timedelta(seconds=69, milliseconds=row.delay_ms))
+    assert expire_overdue() == 0
+    clock.shift(2)
+    assert expire_overdue() == 1
 
 
 def test_a_host_that_moved_with_the_task_still_runs_it(clock):
