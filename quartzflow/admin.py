@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as StockRoleAdmin
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
+from django.contrib.auth.forms import AdminPasswordChangeForm, UserCreationForm
 from django.contrib.auth.models import Group, User
 from django.db.models import Field
 from django.http import HttpRequest
@@ -16,6 +17,16 @@ from django.utils.translation import gettext_lazy as _lazy
 from .admin_base import ConsoleAdmin
 from .admin_permissions import PermissionsField
 from .admin_site import site
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    """A new password for somebody. Accounts without a password are nothing that the console makes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields.pop("usable_password", None)
+        for name in ("password1", "password2"):
+            self.fields[name].required = True
 
 
 @admin.register(User, site=site)
@@ -30,6 +41,9 @@ class UserAdmin(ConsoleAdmin, StockUserAdmin):
     list_display = ("username", "first_name", "last_name", "email", "is_superuser", "is_active", "last_login")
     list_filter = ("is_superuser", "is_active", "groups")
     filter_horizontal = ()
+    add_form = UserCreationForm
+    change_password_form = PasswordForm
+    add_fieldsets = ((None, {"fields": ("username", "password1", "password2")}),)
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("username", "password")}),

@@ -2,6 +2,7 @@
 import { $, $$, _, h } from "./dom.js";
 import { isOpen, openDialog } from "./dialog.js";
 
+const PAUSE = 1200; // ms between two keys of one shortcut
 const shortcuts = []; // {keys: ["g", "t"], label, work}
 
 /** Add a shortcut: one key or two in a row ("g t"). */
@@ -14,6 +15,10 @@ function list() {
     ...shortcuts.map((entry) => h("div", {}, h("dt", {}, entry.label), h("dd", {}, entry.keys.map((key) => h("kbd", {}, key))))),
   );
   openDialog("shortcuts-dialog");
+}
+
+function byKeys(keys) {
+  return shortcuts.find((entry) => entry.keys.join(" ") === keys);
 }
 
 function typing(target) {
@@ -38,8 +43,8 @@ export function start() {
   let at = 0;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isOpen() || typing(event.target)) return;
-    const sequence = Date.now() - at < 1200 && first ? [first, event.key] : [event.key];
-    const found = shortcuts.find((entry) => entry.keys.join(" ") === sequence.join(" "));
+    const both = Date.now() - at < PAUSE && first ? `${first} ${event.key}` : "";
+    const found = [both, event.key].map(byKeys).find(Boolean);
     first = found ? "" : event.key;
     at = Date.now();
     if (found) {
