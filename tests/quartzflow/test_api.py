@@ -102,8 +102,8 @@ def test_groups():
     people.online_client("client-01", people.group("production"))
     (group,) = call.get("/api/v1/groups").json()["data"]
     assert group == {
-        "id": pk, "name": "production", "description": "生产环境", "tags": ["prod"], "online_count": 1, "client_count": 1,
-        "task_count": 0,
+        "id": pk, "name": "production", "description": "生产环境", "tags": ["prod"], "online_count": 1,
+        "client_count": 1, "task_count": 0,
     }  # fmt: skip
     clients = call.get(f"/api/v1/groups/{pk}/clients").json()["data"]
     assert [c["client_id"] for c in clients["items"]] == ["client-01"]

@@ -51,7 +51,7 @@ def test_enroll_names_the_groups_there_are(db: None) -> None:
 
 def test_enroll_refuses_what_the_rules_refuse(db: None) -> None:
     Group.objects.create(name="web")
-    with pytest.raises(CommandError, match="^max_uses: "):
+    with pytest.raises(CommandError, match=r"^max_uses: "):
         call_command("enroll", "web", "--uses", "0")
     assert not EnrollmentToken.objects.exists()
 
