@@ -20,4 +20,4 @@ class EnvelopeRenderer(JSONRenderer):
         response = (renderer_context or {}).get("response")
         if response is None or not response.exception:
             data = {"code": 0, "data": data}
-        return super().render(data, accepted_media_type, renderer_context)  # type: ignore[no-any-return, arg-type]
+        return super().render(data, accepted_media_type, renderer_context)

@@ -34,7 +34,7 @@ def user_of(request: Request) -> User:
 
 def object_body(request: Request) -> dict[str, Any]:
     """The request's JSON object. Raises InvalidInput for anything else."""
-    data = request.data
+    data: Any = request.data
     if data in (None, ""):
         return {}
     if not isinstance(data, dict):

@@ -79,7 +79,9 @@ def test_not_ready_without_redis_and_the_reason_is_logged_not_told(
     assert "nobody.sock" in caplog.text
 
 
-async def test_a_part_that_hangs_counts_as_missing_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_hangs_counts_as_missing_and_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(health, "PART_TIMEOUT", 0.05)
     monkeypatch.setitem(health.CHECKS, "redis", lambda: not time.sleep(0.5))
     started = time.monotonic()
