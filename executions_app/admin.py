@@ -210,6 +210,9 @@ class ExecutionAdmin(ObjectPermissionAdmin):
             )
         return format_html('<span class="num">{}</span>', milliseconds(execution.duration))
 
+    def menu_label(self, execution: Any) -> str:
+        return f"{execution.task_name} #{execution.pk}"
+
     def menu_items(self, execution: Any, may: set[str]) -> list[dict[str, Any]]:
         def of(name: str, *arguments: Any) -> str:
             return reverse(f"admin:{name}", args=arguments)

@@ -171,6 +171,10 @@ class ObjectPermissionAdmin(ConsoleAdmin):
         """
         return []
 
+    def menu_label(self, obj: Any) -> str:
+        """What the menu's button is named after."""
+        return str(obj)
+
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         """Put on a page's rows what its columns show and no join brings."""
 
@@ -192,7 +196,7 @@ class ObjectPermissionAdmin(ConsoleAdmin):
 
     @display(description="")
     def row_menu(self, obj: Any) -> str:
-        return menu(obj.pk, obj, obj.menu_items) if obj.menu_items else ""
+        return menu(obj.pk, self.menu_label(obj), obj.menu_items) if obj.menu_items else ""
 
 
 def pill(color: str, label: Any, **data: Any) -> SafeString:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import wraps
 from typing import Any, ClassVar, NamedTuple, cast
 
 import structlog
@@ -97,6 +98,19 @@ class QuartzAdminSite(AdminSite):
             for section in SECTIONS
             if items[section.key]
         ]
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Also let the page open its live socket: older browsers do not count ws:// to the same host as 'self'."""
+        inner = super().admin_view(view, cacheable)
+
+        @wraps(inner)
+        def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            response: HttpResponse = inner(request, *args, **kwargs)
+            socket = f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}"
+            response._csp_update = {"connect-src": ["'self'", socket]}  # type: ignore[attr-defined]
+            return response
+
+        return page
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Everybody with an account may come in; what they see and do there is a matter of their permissions."""

@@ -131,7 +131,7 @@ class TaskForm(forms.Form):
 
     name = forms.CharField(label=_lazy("Name"), max_length=128)
     description = forms.CharField(label=_lazy("Description"), max_length=512, required=False)
-    enabled = forms.BooleanField(label=_lazy("Enabled"), required=False, initial=True)
+    enabled = forms.BooleanField(label=_lazy("Enable"), required=False, initial=True)
 
     schedule_type = forms.ChoiceField(
         label=_lazy("Schedule"), choices=ScheduleType.choices, widget=forms.RadioSelect
@@ -224,6 +224,10 @@ class TaskForm(forms.Form):
         label=_lazy("Routing"), choices=Routing.choices, help_text=_lazy("Which of the hosts online run it.")
     )
 
+    spread_seconds = _number(
+        _lazy("Spread"), 0, 3600, _lazy("The hosts begin one by one over this time instead of all at once.")
+    )
+
     timeout = _number(_lazy("Timeout"), 10, 3600, _lazy("Ended by then, with everything it started."))
     concurrency = _number(_lazy("Concurrency"), 1, 100, _lazy("Running at once on one host."))
     concurrency_policy = forms.ChoiceField(
@@ -255,7 +259,7 @@ class TaskForm(forms.Form):
         """A new task's values."""
         names = (
             "timeout", "concurrency", "retry_count", "retry_interval", "misfire_policy", "misfire_grace",
-            "concurrency_policy", "routing", "schedule_type", "executor_type",
+            "concurrency_policy", "routing", "schedule_type", "executor_type", "spread_seconds",
         )  # fmt: skip
         task = Task()
         values = {name: getattr(task, name) for name in names}
@@ -328,4 +332,5 @@ TASK_FIELDS = (
     "name", "description", "executor_type", "cron_expr", "timeout", "retry_count", "retry_interval", "concurrency",
     "is_global", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at", "end_at",
     "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
+    "spread_seconds",
 )  # fmt: skip

@@ -13,6 +13,17 @@ let wait = FIRST_WAIT;
 let stateTimer = 0;
 let connectedBefore = false;
 let retryTimer = 0;
+let failures = 0; // since the last connection
+
+/** Whether the server asks for a log-in now; it refuses the socket without saying why. */
+async function loggedOut() {
+  try {
+    const response = await fetch(document.documentElement.dataset.console, { method: "HEAD", credentials: "same-origin" });
+    return response.redirected && response.url.includes("/login/");
+  } catch (error) {
+    return false; // the server is away, which is another matter
+  }
+}
 
 /** Listen to snapshot, executions, output, tasks, denied (as the server sends them) and resumed (after a reconnect). */
 export function on(event, work) {
@@ -52,18 +63,20 @@ function subscribeAll() {
   send({ action: "subscribe", ...what });
 }
 
+/** Say it in the top bar, but only when it lasts; "" takes it away. */
 function showState(text) {
   const element = $("#live-state");
   if (!element) return;
-  window.clearTimeout(stateTimer);
+  element.textContent = text;
   if (!text) {
+    window.clearTimeout(stateTimer);
+    stateTimer = 0;
     element.hidden = true;
-    return;
+  } else if (!stateTimer) {
+    stateTimer = window.setTimeout(() => {
+      element.hidden = false;
+    }, STATE_AFTER);
   }
-  stateTimer = window.setTimeout(() => {
-    element.textContent = text;
-    element.hidden = false;
-  }, STATE_AFTER);
 }
 
 function connect() {
@@ -75,6 +88,7 @@ function connect() {
 
   mine.addEventListener("open", () => {
     wait = FIRST_WAIT;
+    failures = 0;
     showState("");
     subscribeAll();
     if (connectedBefore) emit("resumed", {});
@@ -84,9 +98,10 @@ function connect() {
     const message = JSON.parse(event.data);
     emit(message.event, message);
   });
-  mine.addEventListener("close", (event) => {
+  mine.addEventListener("close", async () => {
     socket = null;
-    if (event.code === 4401 || event.code === 4403) {
+    failures += 1;
+    if (failures > 1 && (await loggedOut())) {
       showState(_("Logged out: reload the page"));
       return;
     }
@@ -99,7 +114,7 @@ function connect() {
 // A page that comes back from sleep or to the network need not wait for the timer.
 for (const event of ["online", "focus"]) {
   window.addEventListener(event, () => {
-    if (!socket && connectedBefore) {
+    if (!socket && connectedBefore && failures > 0) {
       window.clearTimeout(retryTimer);
       wait = FIRST_WAIT;
       connect();

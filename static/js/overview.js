@@ -12,7 +12,12 @@ async function refresh() {
   timer = 0;
   last = Date.now();
   if (document.hidden) return;
-  const response = await fetch(window.location.href, { credentials: "same-origin" });
+  let response;
+  try {
+    response = await fetch(window.location.href, { credentials: "same-origin" });
+  } catch (error) {
+    return; // the server is away; the top bar says so
+  }
   if (!response.ok || response.redirected) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const selector of [".kpis", ".board"]) {

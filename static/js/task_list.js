@@ -42,7 +42,32 @@ function show(rows) {
   }
 }
 
+// A next fire time that has passed is asked for anew, with all others.
+const EVERY = 4000; // ms
+
+async function refreshNext() {
+  const passed = $$("[data-next-of] time").some((time) => new Date(time.dateTime) < Date.now());
+  if (!passed || document.hidden) return;
+  const response = await fetch(window.location.href, { credentials: "same-origin" });
+  if (!response.ok || response.redirected) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const cell of $$("[data-next-of]")) {
+    const next = fresh.querySelector(`[data-next-of="${cell.dataset.nextOf}"]`);
+    if (next) cell.replaceWith(document.adoptNode(next));
+  }
+}
+
+async function keepNext() {
+  try {
+    await refreshNext();
+  } catch (error) {
+    // The server is away; the top bar says so.
+  }
+  window.setTimeout(keepNext, EVERY);
+}
+
 if (cells.length) {
+  window.setTimeout(keepNext, EVERY);
   on("snapshot", (message) => show(message.executions));
   on("executions", (message) => show(message.items));
   subscribe({ tasks: [...newest.keys()], executions: [...newest.values()].filter(Boolean) });

@@ -228,6 +228,14 @@ def test_output_is_escaped_everywhere():
     assert b"<script>x" not in page.get(reverse("admin:groups_app_group_changelist")).content
 
 
+def test_pages_may_open_the_live_socket_of_their_own_host_and_no_other():
+    policy = browser().get(reverse("admin:index")).headers["Content-Security-Policy"]
+    assert "default-src 'self';" in policy
+    assert "connect-src 'self' ws://testserver" in policy
+    secure = browser().get(reverse("admin:index"), secure=True).headers["Content-Security-Policy"]
+    assert "connect-src 'self' wss://testserver" in secure
+
+
 # --- language, time zone, preferences ---
 
 

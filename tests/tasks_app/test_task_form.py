@@ -30,7 +30,8 @@ def filled(**changes):
         "name": "日志清理", "description": "", "enabled": "on", "schedule_type": "cron", "cron_expr": "0 2 * * *",
         "timezone": "Asia/Shanghai", "misfire_policy": "fire_once", "misfire_grace": "3600", "executor_type": "1",
         "config_command": "find /var/log\r\n", "config_method": "GET", "config_verify_tls": "on",
-        "group_ids": [str(people.group().pk)], "routing": "broadcast", "timeout": "300", "concurrency": "1",
+        "group_ids": [str(people.group().pk)], "routing": "broadcast", "spread_seconds": "0", "timeout": "300",
+        "concurrency": "1",
         "concurrency_policy": "queue", "retry_count": "0", "retry_interval": "60",
     }  # fmt: skip
     return {name: value for name, value in {**data, **changes}.items() if value is not None}

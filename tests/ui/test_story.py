@@ -6,6 +6,7 @@ from datetime import date
 
 from playwright.sync_api import Page, expect
 
+from tests.services import Stack
 from tests.ui.conftest import Visitor
 
 NAME = "每五秒打印"
@@ -115,6 +116,28 @@ def test_a_running_execution_is_cancelled_after_a_question(visitor: Visitor):
     page.get_by_role("alertdialog").get_by_role("button", name="取消执行").click()
     expect(page.locator("h1 .pill")).to_have_text("已取消")
     expect(page.locator("#reason")).to_contain_text("被用户取消")
+
+
+def test_a_page_reconnects_and_catches_up_when_the_server_was_away(visitor: Visitor, stack: Stack):
+    page = visitor.log_in()
+    make_task(visitor, "断线", "echo $QF_SCHEDULED_TIME", "*/3 * * * * *")
+    visitor.open("/console/executions_app/execution/")
+    rows = page.locator("#result_list tbody tr", has_text="断线")
+    expect(rows.first).to_be_visible()
+    stack.programs()["daphne"].kill()
+    expect(page.locator("#live-state")).to_have_text("正在重新连接…")
+    expect(page.locator("#live-state")).to_be_hidden(timeout=30_000)
+    before = page.locator("[data-execution]").first.get_attribute("data-execution")
+    page.wait_for_function(NEWER_THAN, arg=int(before or 0), timeout=15_000)
+    # The browser says that the connection was lost; that is what happened.
+    visitor.complaints[:] = [
+        text for text in visitor.complaints if "WebSocket" not in text and "ERR_" not in text
+    ]
+    visitor.open("/console/tasks_app/task/")
+    disable(page, "断线")
+
+
+NEWER_THAN = "(id) => Number(document.querySelector('#result_list [data-execution]').dataset.execution) > id"
 
 
 def test_the_form_says_what_is_wrong_with_a_cron_expression_before_saving(visitor: Visitor):
