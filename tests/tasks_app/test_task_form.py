@@ -165,7 +165,7 @@ def test_a_name_that_is_taken_is_said_at_the_name(browser):
 def test_a_task_that_executes_is_edited_only_when_one_says_so(browser):
     people.online_client()
     task = people.task()
-    fire([Firing(task.pk, timezone.now().replace(microsecond=0))])
+    fire([Firing(task.pk, timezone.now().replace(microsecond=0) + timedelta(seconds=1))])
     Execution.objects.update(status=2)
     url = reverse("admin:tasks_app_task_change", args=[task.pk])
     page = browser.post(url, filled(name="renamed"))
