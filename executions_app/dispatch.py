@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from quartzflow_agent.schedule import execution_id, run_id, spread_delay_ms, uuid7
 
-from groups_app.selectors import online_clients
+from groups_app.selectors import lately_online_clients, online_clients
 from quartzflow.bulk import insert_new
 from quartzflow.execution_status import TERMINAL, ExecutionStatus
 from tasks_app.models import Task
@@ -74,24 +74,40 @@ def _is_wanted(firing: Firing, task: Task) -> bool:
 
 
 class _Targets:
-    """The online clients of all groups that a batch needs, read once."""
+    """The clients of all groups that a batch needs, read once: those online, and those lost a moment ago."""
 
     def __init__(self, scopes: Iterable[frozenset[int] | None]) -> None:
         scopes = set(scopes)
         needed = None if None in scopes else frozenset().union(*(scope for scope in scopes if scope))
-        self._by_group: dict[int | None, list[tuple[str, int | None]]] = {}
-        for client_id, group_id, _bridge in online_clients(needed) if needed != frozenset() else ():
-            self._by_group.setdefault(group_id, []).append((client_id, group_id))
+        self._online: dict[int | None, list[routing.Target]] = {}
+        self._lately: dict[int | None, list[routing.Target]] = {}
+        if needed == frozenset():
+            return
+        for client_id, group_id, _bridge in online_clients(needed):
+            self._online.setdefault(group_id, []).append((client_id, group_id))
+        for client_id, group_id in lately_online_clients(needed):
+            self._lately.setdefault(group_id, []).append((client_id, group_id))
 
-    def of(self, scope: frozenset[int] | None) -> list[tuple[str, int | None]]:
-        """(client id, group id) of the online clients in these groups, ordered by client id."""
-        groups = self._by_group if scope is None else [g for g in scope if g in self._by_group]
-        return sorted(client for group in groups for client in self._by_group[group])
+    def of(self, scope: frozenset[int] | None, every: bool) -> list[routing.Target]:
+        """The targets in these groups, ordered by client id.
+
+        A host that was lost a moment ago is one where `every` host is meant (it fires by itself, under the same name,
+        or gets the instruction when it is back), and where nobody else is there.
+        """
+        online, lately = _pick(self._online, scope), _pick(self._lately, scope)
+        return sorted(online + lately) if every or not online else online
+
+
+def _pick(
+    by_group: dict[int | None, list[routing.Target]], scope: frozenset[int] | None
+) -> list[routing.Target]:
+    groups = by_group if scope is None else [group for group in scope if group in by_group]
+    return sorted(client for group in groups for client in by_group[group])
 
 
 def _executions(firing: Firing, prepared: Prepared, targets: _Targets) -> list[Execution]:
     task = prepared.task
-    clients = targets.of(prepared.group_ids)
+    clients = targets.of(prepared.group_ids, routing.means_every_host(task))
     if firing.client_ids is not None:
         clients = [client for client in clients if client[0] in firing.client_ids]
     chosen = routing.choose(task, firing.scheduled, clients)

@@ -16,6 +16,11 @@ def is_sharded(task: Task) -> bool:
     return task.routing == Routing.SHARDING
 
 
+def means_every_host(task: Task) -> bool:
+    """Whether a firing is for every host of the task's groups, not for one among them."""
+    return task.routing in (Routing.BROADCAST, Routing.SHARDING)
+
+
 def choose(task: Task, scheduled: datetime, clients: Sequence[Target]) -> list[Target]:
     """The targets among `clients`, which are online, in the task's groups and ordered by client id.
 
@@ -23,7 +28,7 @@ def choose(task: Task, scheduled: datetime, clients: Sequence[Target]) -> list[T
     `random` and `round_robin` are functions of the nominal time, and of nothing that changes between two
     tries but the clients.
     """
-    if not clients or task.routing in (Routing.BROADCAST, Routing.SHARDING):
+    if not clients or means_every_host(task):
         return list(clients)
     second = int(scheduled.timestamp())
     if task.routing == Routing.RANDOM:

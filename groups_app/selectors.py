@@ -1,7 +1,9 @@
 """All reads of groups, clients and bridges that pages, API and other apps share."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
+from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
@@ -38,12 +40,29 @@ def online_clients(group_ids: Iterable[int] | None) -> list[tuple[str, int | Non
 
     `None`: of every group.
     """
-    clients = Client.objects.filter(
-        status=ClientStatus.ONLINE, approval=ClientApproval.APPROVED, kind=ClientKind.AGENT
-    ).exclude(bridge_id="")
+    clients = Client.objects.filter(status=ClientStatus.ONLINE, approval=ClientApproval.APPROVED).exclude(
+        bridge_id=""
+    )
     if group_ids is not None:
         clients = clients.filter(group_id__in=list(group_ids))
     return list(clients.order_by("client_id").values_list("client_id", "group_id", "bridge_id"))
+
+
+def lately_online_clients(group_ids: Iterable[int] | None) -> list[tuple[str, int | None]]:
+    """(client id, group id) of approved agents that went offline a moment ago and are likely to be back in another.
+
+    A bridge that restarts, a network that blinks: what fires meanwhile is theirs all the same.
+    """
+    since = timezone.now() - timedelta(seconds=settings.QF_RECONNECT_GRACE)
+    clients = Client.objects.filter(
+        status=ClientStatus.OFFLINE,
+        approval=ClientApproval.APPROVED,
+        kind=ClientKind.AGENT,
+        last_heartbeat__gte=since,
+    )
+    if group_ids is not None:
+        clients = clients.filter(group_id__in=list(group_ids))
+    return list(clients.order_by("client_id").values_list("client_id", "group_id"))
 
 
 def bridges_of(client_ids: Iterable[str]) -> dict[str, str]:

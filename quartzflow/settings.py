@@ -150,6 +150,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 10},  # a queue that stood still must not bring them all at once
     },
+    "refresh-calendars": {
+        "task": "executions_app.tasks.refresh_calendars",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
 }
 
 # --- Scheduling ---
@@ -159,6 +164,7 @@ QF_MISFIRE_THRESHOLD = (
     10.0  # seconds; a firing later than this is missed (up to it: late, and fired as usual)
 )
 QF_MISFIRE_LIMIT = 100  # missed firings of one task that `fire_all` makes up for at most
+QF_RECONNECT_GRACE = 90  # seconds after its last heartbeat in which a host that went offline still counts as a target
 QF_PENDING_GRACE = 60  # seconds after its time in which an instruction may still start on an agent
 QF_LOST_GRACE = 60  # seconds after timeout in which a lost agent's execution may still report
 QF_LEGACY_CLIENTS = ENV.legacy_clients

@@ -52,6 +52,21 @@ def test_nobody_online_is_recorded_as_a_failure():
     assert execution.client_id == ""
 
 
+def test_a_host_that_was_lost_a_moment_ago_is_still_meant():
+    for n in (1, 2):
+        people.online_client(f"web-{n}")
+    presence.mark_offline([("web-1", "s1")], "bridge restarts")
+    every, one = people.task("every"), people.task("one", routing="failover")
+    assert [e.client_id for e in fire([Firing(every.pk, NOON)])] == ["web-1", "web-2"]
+    assert [e.client_id for e in fire([Firing(one.pk, NOON)])] == ["web-2"]
+    presence.mark_offline([("web-2", "s1")], "bridge restarts")
+    (row,) = fire([Firing(one.pk, NOON + timedelta(minutes=1))])
+    assert (row.client_id, row.status) == ("web-1", ExecutionStatus.PENDING)
+    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
+        (row,) = fire([Firing(every.pk, NOON + timedelta(minutes=2))])
+    assert row.failure_reason == FailureReason.NO_ONLINE_CLIENT
+
+
 def test_disabled_and_deleted_tasks_do_not_fire():
     people.online_client()
     disabled, deleted = people.task("a", status=0), people.task("b")
