@@ -19,8 +19,9 @@ from quartzflow.errors import Conflict, InvalidInput
 from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
 from tasks_app import actions as task_actions
+from tasks_app import calendars
 from tasks_app.choices import ScheduleType
-from tasks_app.models import Task
+from tasks_app.models import Calendar, Task
 from tasks_app.selectors import still_scheduled
 
 from .choices import ExecutionType, FailureReason
@@ -93,7 +94,15 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
     return task
 
 
-def renew_waiting(tasks: Iterable[Task], user: User) -> None:
+def do_save_calendar(user: User, data: dict[str, Any], calendar: Calendar | None = None) -> Calendar:
+    """Create or change a calendar; what waits for a time that its tasks no longer have is cancelled."""
+    with transaction.atomic():
+        calendar = calendars.do_save_calendar(user, data, calendar)
+        renew_waiting(Task.objects.filter(calendar=calendar).select_related("calendar"), user)
+    return calendar
+
+
+def renew_waiting(tasks: Iterable[Task], user: User | None) -> None:
     """Bring scheduled executions that wait for their time in line with their changed tasks; in a transaction."""
     for task in tasks:
         waiting = Execution.objects.filter(
@@ -169,7 +178,7 @@ def do_cancel_executions(user: User, executions: Iterable[Execution]) -> int:
     return cancelled
 
 
-def _cancel(rows: Any, reason: FailureReason, user: User) -> int:
+def _cancel(rows: Any, reason: FailureReason, user: User | None) -> int:
     """End live rows as CANCELLED and, after commit, have their agents stop them.
 
     The row is ended at once: the agent's own report of the same end then changes nothing.
@@ -179,7 +188,7 @@ def _cancel(rows: Any, reason: FailureReason, user: User) -> int:
     changed = Execution.objects.filter(pk__in=pks, status__in=LIVE).update(
         status=ExecutionStatus.CANCELLED,
         failure_reason=reason,
-        cancelled_by=user.get_username()[:150],
+        cancelled_by=user.get_username()[:150] if user else "",
         end_time=timezone.now(),
         next_retry_at=None,
     )

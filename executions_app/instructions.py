@@ -63,7 +63,7 @@ def load_tasks(task_ids: set[int]) -> dict[int, Prepared]:
             "task_id", "group_id"
         ):
             groups.setdefault(task_id, set()).add(group_id)
-        for task in Task.objects.filter(pk__in=stale):
+        for task in Task.objects.filter(pk__in=stale).select_related("calendar"):
             bound = None if task.is_global else frozenset(groups.get(task.pk, ()))
             _prepared[task.pk] = Prepared(task, bound, instruction_template(task))
     return {pk: _prepared[pk] for pk in stamps if pk in _prepared}

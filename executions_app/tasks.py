@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 import structlog
 from celery import shared_task
 
+from tasks_app import calendars
 from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
+from . import control
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
 from .sweeps import expire_overdue
@@ -28,6 +30,13 @@ def fire_one(task_id: int) -> None:
     task = Task.objects.filter(pk=task_id).first()
     if task is not None:
         fire([new_firing(task, ExecutionType.SCHEDULED)])
+
+
+@shared_task(name="executions_app.tasks.refresh_calendars", ignore_result=True)
+def refresh_calendars() -> None:
+    """Every hour: calendars know the official days of the coming time."""
+    for calendar in calendars.refresh_calendars():
+        control.renew_waiting(Task.objects.filter(calendar=calendar).select_related("calendar"), None)
 
 
 @shared_task(name="executions_app.tasks.housekeeping", ignore_result=True)

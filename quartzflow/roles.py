@@ -14,6 +14,7 @@ from django.contrib.auth.models import Group, Permission
 VIEW = (
     "tasks_app.view_task",
     "tasks_app.view_logs_task",
+    "tasks_app.view_calendar",
     "groups_app.view_group",
     "groups_app.view_client",
     "executions_app.view_execution",
@@ -28,6 +29,9 @@ DEVELOP = (
 OPERATE = (
     *DEVELOP,
     "tasks_app.delete_task",
+    "tasks_app.add_calendar",
+    "tasks_app.change_calendar",
+    "tasks_app.delete_calendar",
     "groups_app.add_group",
     "groups_app.change_group",
     "groups_app.delete_group",

@@ -7,31 +7,20 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from quartzflow_agent.cron import ScheduleError
 
 from groups_app.models import Group
-from groups_app.selectors import groups_for
-from quartzflow.errors import Conflict, InvalidInput
+from quartzflow.errors import Conflict
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.permissions import User, check, check_create
 
 from . import periodic
-from .choices import ChangeAction, ExecutorType, ScheduleType, TaskStatus
+from .checks import check_task
+from .choices import ChangeAction, ScheduleType, TaskStatus
 from .configs import next_version, record_task_changes
-from .executors import check_executor_config
-from .models import SCHEDULE_FIELDS, TIMING_FIELDS, Task, TaskGroup
-
-# What a caller may set; ids, versions, owner and times are not among it.
-EDITABLE = (
-    "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval",
-    "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at",
-    "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
-    "spread_seconds",
-)  # fmt: skip
+from .models import TIMING_FIELDS, Task, TaskGroup
 
 
 def do_create_task(user: User, data: dict[str, Any]) -> Task:
@@ -39,6 +28,7 @@ def do_create_task(user: User, data: dict[str, Any]) -> Task:
     check_create(user, Task)
     task = Task(owner=user, created_by=user.get_username()[:64])
     groups = check_task(user, task, data)
+    _start_schedule(task)
     with transaction.atomic():
         task.version = next_version()
         task.save()
@@ -144,72 +134,6 @@ def _set_enabled(tasks: list[Task], enabled: bool) -> int:
     for task in tasks:
         task.status = status
     return len(ids)
-
-
-def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | None:
-    """Put `data` into the (unsaved) task and validate all of it. Returns the groups when `data` names some.
-
-    Raises InvalidInput with every wrong field at once.
-    """
-    errors: dict[str, list[Any]] = {}
-    for name, value in data.items():
-        if name in EDITABLE:
-            setattr(task, name, value.strip() if isinstance(value, str) and name != "description" else value)
-        elif name != "group_ids":
-            errors[name] = [_("Unknown field.")]
-    try:
-        task.full_clean(exclude=["periodic_task", "owner", "executor_config"])
-    except ValidationError as error:
-        for name, messages in error.message_dict.items():
-            errors.setdefault(name, []).extend(messages)
-    if "executor_type" not in errors:
-        task.executor_config, wrong = check_executor_config(
-            ExecutorType(task.executor_type), task.executor_config
-        )
-        if wrong:
-            errors["executor_config"] = wrong
-    if not isinstance(task.labels, dict) or not all(isinstance(v, str) for v in task.labels.values()):
-        errors["labels"] = [_("Must be an object of names and texts.")]
-    _check_schedule(task, errors)
-    groups = _check_groups(user, task, data, errors)
-    if errors:
-        raise InvalidInput(errors)
-    if task.pk is None:
-        _start_schedule(task)
-    return groups
-
-
-def _check_schedule(task: Task, errors: dict[str, list[Any]]) -> None:
-    if any(name in errors for name in ("schedule_type", *SCHEDULE_FIELDS)):
-        return
-    if task.start_at and task.end_at and task.start_at >= task.end_at:
-        errors["end_at"] = [_("Must be after the beginning.")]
-        return
-    try:
-        task.schedule_spec().validate()
-    except ScheduleError as error:
-        field = error.field if error.field in SCHEDULE_FIELDS else "cron_expr"
-        errors[field] = [error.render(_)]
-
-
-def _check_groups(
-    user: User, task: Task, data: dict[str, Any], errors: dict[str, list[Any]]
-) -> list[Group] | None:
-    """The groups that `data` names; each must be visible to the user (no binding to a group one may not know of)."""
-    if "group_ids" not in data:
-        if task.pk is None and not task.is_global:
-            errors["group_ids"] = [_("Choose at least one group, or every host.")]
-        return None
-    ids = data["group_ids"]
-    if not isinstance(ids, list) or not all(isinstance(pk, int) and not isinstance(pk, bool) for pk in ids):
-        errors["group_ids"] = [_("Must be a list of group ids.")]
-        return None
-    groups = list(groups_for(user).filter(pk__in=ids))
-    if missing := sorted(set(ids) - {group.pk for group in groups}):
-        errors["group_ids"] = [_("There is no group %(ids)s.") % {"ids": ", ".join(map(str, missing))}]
-    elif not groups and not task.is_global:
-        errors["group_ids"] = [_("Choose at least one group, or every host.")]
-    return groups
 
 
 def _start_schedule(task: Task) -> None:

@@ -53,6 +53,13 @@ class Routing(models.TextChoices):
     SHARDING = "sharding", _("Sharded over all hosts")
 
 
+class CalendarMode(models.TextChoices):
+    """How a task keeps to its calendar."""
+
+    ONLY_ON = "only_on", _("Only on")
+    NOT_ON = "not_on", _("Not on")
+
+
 class ChangeAction(models.TextChoices):
     """Why a configuration version exists."""
 

@@ -119,13 +119,15 @@ def task_config(task: Task) -> task_pb2.TaskConfig:
         local_firing=fires_locally(task),
         spread_seconds=task.spread_seconds,
         schedule_since=_ms(task.schedule_since),
+        calendar=task.calendar.resolved if task.calendar else "",
+        calendar_mode=task.calendar_mode if task.calendar else "",
     )
 
 
 def tasks_of_group(group_id: int | None) -> list[Task]:
     """Every task that hosts of the group run: bound to it, or global."""
     bound = TaskGroup.objects.filter(group_id=group_id or 0).values("task_id")
-    return list(Task.objects.filter(Q(pk__in=bound) | Q(is_global=True)))
+    return list(Task.objects.filter(Q(pk__in=bound) | Q(is_global=True)).select_related("calendar"))
 
 
 def full_config(group_id: int | None) -> task_pb2.TaskConfigResponse:
@@ -156,7 +158,8 @@ def group_delta(group_id: int | None, since: int) -> task_pb2.TaskConfigResponse
             "task_id", flat=True
         )
     )
-    tasks = [task for task in Task.objects.filter(pk__in=changed) if task.is_global or task.pk in bound]
+    rows = Task.objects.filter(pk__in=changed).select_related("calendar")
+    tasks = [task for task in rows if task.is_global or task.pk in bound]
     held = {task.pk for task in tasks}
     return task_pb2.TaskConfigResponse(
         version=version,

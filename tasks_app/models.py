@@ -13,6 +13,7 @@ from quartzflow_agent.schedule import Schedule
 from groups_app.models import Group
 
 from .choices import (
+    CalendarMode,
     ChangeAction,
     ConcurrencyPolicy,
     ExecutorType,
@@ -21,6 +22,28 @@ from .choices import (
     ScheduleType,
     TaskStatus,
 )
+
+
+class Calendar(models.Model):
+    """Named moments that tasks share: holidays, working days, maintenance windows. Written by tasks_app.calendars."""
+
+    name = models.CharField(_("name"), max_length=64, unique=True)
+    description = models.CharField(_("description"), max_length=256, blank=True)
+    timezone = models.CharField(_("time zone"), max_length=64, default="Asia/Shanghai")
+    # As quartzflow_agent.calendars has them, but that working_days is the name of a country's calendar here.
+    rules = models.JSONField(_("rules"), default=dict, blank=True)
+    # The rules as agents get them: JSON text with the official days filled in.
+    resolved = models.TextField(editable=False)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        db_table = "tb_calendar"
+        verbose_name = _("calendar")
+        verbose_name_plural = _("calendars")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Task(models.Model):
@@ -77,6 +100,15 @@ class Task(models.Model):
         help_text=_("Seconds."),
     )
     run_at = models.DateTimeField(_("run at"), null=True, blank=True)
+    calendar = models.ForeignKey(
+        Calendar, verbose_name=_("calendar"), null=True, blank=True, on_delete=models.PROTECT
+    )
+    calendar_mode = models.CharField(
+        _("use of the calendar"), max_length=8, choices=CalendarMode, default=CalendarMode.NOT_ON
+    )
+    # Firings that the calendar did not allow.
+    skipped_count = models.BigIntegerField(_("skipped firings"), default=0, editable=False)
+    last_skipped_at = models.DateTimeField(_("last skipped"), null=True, editable=False)
     # fixed_rate fires at anchor + n·interval, so its phase survives restarts and edits of other fields.
     anchor_at = models.DateTimeField(null=True, blank=True, editable=False)
     start_at = models.DateTimeField(_("not before"), null=True, blank=True)
@@ -133,7 +165,10 @@ class Task(models.Model):
     def schedule_spec(self) -> Schedule:
         """When this task fires, as the scheduler and the agents compute it."""
         values = {field: getattr(self, field) for field in SCHEDULE_FIELDS}
-        return Schedule(**{**values, "interval_seconds": self.interval_seconds or 0})
+        values["interval_seconds"] = self.interval_seconds or 0
+        if self.calendar:
+            values |= {"calendar": self.calendar.resolved, "calendar_mode": self.calendar_mode}
+        return Schedule(**values)
 
     def schedule_text(self) -> Any:
         """The schedule in one short piece for lists."""

@@ -13,7 +13,7 @@ from .models import Task
 
 def tasks_for(user: User) -> QuerySet[Task]:
     """The tasks a user may see, with owner and groups at hand."""
-    return visible(user, Task.objects.select_related("owner")).prefetch_related("groups")
+    return visible(user, Task.objects.select_related("owner", "calendar")).prefetch_related("groups")
 
 
 def next_fire_time(task: Task, after: datetime | None = None) -> datetime | None:

@@ -11,13 +11,14 @@ import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta, timezone, tzinfo
-from functools import cached_property, lru_cache
+from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
+from quartzflow_agent.calendars import Calendar
 from quartzflow_agent.cron import CronExpression, ScheduleError, gettext_noop
 from quartzflow_agent.wallclock import SECOND, UTC
+from quartzflow_agent.zones import zone as zone  # re-exported
 
 if TYPE_CHECKING:
     from quartzflow_agent.protocol.task_pb2 import TaskConfig
@@ -34,8 +35,13 @@ SKIP = "skip"
 FIRE_ALL = "fire_all"
 MISFIRE_POLICIES = (FIRE_ONCE, SKIP, FIRE_ALL)
 
+ONLY_ON = "only_on"
+NOT_ON = "not_on"
+CALENDAR_MODES = (ONLY_ON, NOT_ON)
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JUST_BEFORE = timedelta(microseconds=1)
+SEARCH_LIMIT = 5000  # changes of a calendar that are looked at for an allowed time
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,10 @@ class Schedule:
     end_at: datetime | None = None  # no firing after this; at this very moment is still in time
     misfire_policy: str = FIRE_ONCE  # what becomes of the times that were missed
     misfire_grace: int = 3600  # seconds; a time missed by more than this is given up whatever the policy
+    calendar: str = ""  # JSON, see quartzflow_agent.calendars; "": none
+    calendar_mode: str = (
+        NOT_ON  # whether the calendar's moments are the only ones allowed, or those forbidden
+    )
 
     def validate(self) -> None:
         """Raise ScheduleError (CronError for the expression) when this schedule cannot work."""
@@ -76,6 +86,14 @@ class Schedule:
             raise ScheduleError("run_at", gettext_noop("Say when the task is to run."))
         if self.misfire_grace < 0:
             raise ScheduleError("misfire_grace", gettext_noop("The misfire grace time cannot be negative."))
+        if self.calendar_mode not in CALENDAR_MODES:
+            raise ScheduleError(
+                "calendar_mode",
+                gettext_noop('Unknown use of a calendar: "%(value)s".'),
+                value=self.calendar_mode,
+            )
+        if self.calendar:
+            Calendar.parse(self.calendar)
         if self.start_at and self.end_at and self.end_at < self.start_at:
             raise ScheduleError("end_at", gettext_noop("The end of validity lies before its start."))
 
@@ -87,7 +105,36 @@ class Schedule:
         """The first nominal time strictly after `moment`; None when there is none.
 
         For fixed_delay `moment` is the end of the previous run (of the whole run, on every host).
+        Times that the calendar does not allow are left out; a fixed delay is put off until it does.
         """
+        found = self.next_nominal_after(moment)
+        if not self.calendar:
+            return found
+        for _ in range(SEARCH_LIMIT):
+            if found is None or self.allows(found):
+                return found
+            allowed = self.allowed_from(found)
+            if self.schedule_type == FIXED_DELAY:
+                return None if allowed is None or (self.end_at and allowed > self.end_at) else allowed
+            found = allowed and self.next_nominal_after(allowed - _JUST_BEFORE)
+        return None
+
+    def allows(self, moment: datetime) -> bool:
+        """Whether the calendar lets the task fire at this moment."""
+        if not self.calendar:
+            return True
+        return Calendar.parse(self.calendar).covers(moment) == (self.calendar_mode == ONLY_ON)
+
+    def allowed_from(self, moment: datetime) -> datetime | None:
+        """The first moment from this one on at which the calendar lets the task fire; None: none in years."""
+        if not self.calendar:
+            return moment
+        calendar = Calendar.parse(self.calendar)
+        only_on = self.calendar_mode == ONLY_ON
+        return calendar.next_covered(moment) if only_on else calendar.next_uncovered(moment)
+
+    def next_nominal_after(self, moment: datetime) -> datetime | None:
+        """As `next_after`, whatever the calendar says."""
         if self.start_at is not None and moment < self.start_at:
             moment = self.start_at - _JUST_BEFORE
         found = self._next(moment)
@@ -199,18 +246,9 @@ class Schedule:
             end_at=_from_ms(config.end_at),
             misfire_policy=config.misfire_policy or FIRE_ONCE,
             misfire_grace=config.misfire_grace,
+            calendar=config.calendar,
+            calendar_mode=config.calendar_mode or NOT_ON,
         )
-
-
-@lru_cache(maxsize=1024)
-def zone(name: str) -> tzinfo:
-    """The time zone of an IANA name. Raises ScheduleError when there is none."""
-    if name == "UTC":
-        return timezone.utc
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ScheduleError("timezone", gettext_noop('Unknown time zone: "%(value)s".'), value=name) from None
 
 
 def _whole_seconds(moment: datetime) -> int:

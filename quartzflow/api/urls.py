@@ -8,12 +8,14 @@ from rest_framework.views import APIView
 from executions_app.api.views import ExecutionViewSet
 from groups_app.api.views import GroupViewSet
 from quartzflow.errors import NotFound
+from tasks_app.api.calendars import CalendarViewSet
 from tasks_app.api.views import TaskViewSet
 
 from .routers import OptionalSlashRouter
 
 router = OptionalSlashRouter()
 router.register("tasks", TaskViewSet, basename="task")
+router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("groups", GroupViewSet, basename="group")
 router.register("executions", ExecutionViewSet, basename="execution")
 

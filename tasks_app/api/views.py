@@ -18,8 +18,10 @@ from executions_app import control
 from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, object_body, user_of
 from quartzflow.errors import InvalidInput
+from quartzflow.permissions import visible
 from tasks_app import actions
-from tasks_app.models import Task
+from tasks_app.choices import CalendarMode
+from tasks_app.models import Calendar, Task
 from tasks_app.selectors import next_fire_time, tasks_for
 
 PREVIEW_COUNT = 5
@@ -29,6 +31,7 @@ class TaskSerializer(ModelSerializer[Task]):
     """Reads only: writes are validated in tasks_app.actions, the same for pages and API."""
 
     groups = serializers.SerializerMethodField()
+    calendar_id = serializers.IntegerField(read_only=True)
     group_ids = serializers.SerializerMethodField()
     owner = serializers.CharField(source="owner.username", default=None, read_only=True)
     next_exec_time = serializers.SerializerMethodField()
@@ -40,6 +43,7 @@ class TaskSerializer(ModelSerializer[Task]):
             "retry_interval", "concurrency", "status", "created_by", "created_at", "updated_at", "owner", "groups",
             "group_ids", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at",
             "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing", "spread_seconds",
+            "calendar_id", "calendar_mode", "skipped_count", "last_skipped_at",
             "version", "next_exec_time",
         ]  # fmt: skip
 
@@ -129,17 +133,30 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         ids = [execution.pk for execution in executions]
         return Response({"execution_id": ids[0], "execution_ids": ids, "run_id": executions[0].run_id})
 
+    def _calendar(self, request: Request) -> dict[str, Any]:
+        pk = request.query_params.get("calendar_id")
+        if not pk:
+            return {}
+        calendar = get_or_404(visible(user_of(request), Calendar.objects.all()), pk)
+        return {
+            "calendar": calendar.resolved,
+            "calendar_mode": request.query_params.get("calendar_mode") or CalendarMode.NOT_ON,
+        }
+
     @action(detail=False, url_path="cron/parse")
     def parse_cron(self, request: Request) -> Response:
-        """The next times of ?expr=… in ?timezone=…, or what is wrong with it."""
+        """The next times of ?expr=… in ?timezone=…, by ?calendar_id=…, or what is wrong with it."""
         zone = request.query_params.get("timezone") or timezone.get_current_timezone_name()
         schedule = Schedule(
-            schedule_type="cron", cron_expr=request.query_params.get("expr", "").strip(), timezone=zone
+            schedule_type="cron",
+            cron_expr=request.query_params.get("expr", "").strip(),
+            timezone=zone,
+            **self._calendar(request),
         )
         try:
             schedule.validate()
         except ScheduleError as error:
-            field = "timezone" if error.field == "timezone" else "expr"
+            field = error.field if error.field in ("timezone", "calendar_mode") else "expr"
             raise InvalidInput({field: [error.render(_)]}) from error
         times = schedule.upcoming(timezone.now(), PREVIEW_COUNT)
         return Response(

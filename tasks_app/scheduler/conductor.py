@@ -183,6 +183,9 @@ class Conductor:
         batch = self.plan.take(self._clock(), TAKE_LIMIT)
         if batch.given_up:
             log.warning("missed firings given up", tasks=len(batch.given_up))
+        if batch.skipped:
+            self._note(batch.skipped, skipped=True)
+            log.info("firings skipped by calendar", firings=len(batch.skipped))
         try:
             self._send(batch.firings)
         finally:
@@ -206,14 +209,15 @@ class Conductor:
         if sent:
             log.debug("firings sent", firings=sent, ahead=round(firings[0][1] - self._clock(), 3))
 
-    def _note(self, firings: Iterable[Firing]) -> None:
+    def _note(self, firings: Iterable[Firing], skipped: bool = False) -> None:
         for task_id, time_ in firings:
             task = self.plan.get(task_id)
             if task is None or task.ref is None:
                 continue
-            last = self._unsaved.setdefault(task_id, rows.LastFiring(task.ref, time_, 0))
+            last = self._unsaved.setdefault(task_id, rows.LastFiring(task.ref, time_))
             last.time = max(last.time, time_)
-            last.count += 1
+            last.count += not skipped
+            last.skipped += skipped
 
     def _pause(self) -> float:
         due = self.plan.next_time()
@@ -254,7 +258,7 @@ class Conductor:
     # --- once ---
 
     def _note_over(self, batch: Batch) -> None:
-        fired, given_up = dict(batch.firings), dict(batch.given_up)
+        fired, given_up = dict(batch.firings), dict([*batch.given_up, *batch.skipped])
         for task_id in batch.over:
             task = self.plan.get(task_id)
             if task is None or task.next is not None:

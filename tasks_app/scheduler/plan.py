@@ -39,6 +39,7 @@ class Batch:
     given_up: list[Firing] = field(
         default_factory=list
     )  # missed and not made up for: the first time of each task
+    skipped: list[Firing] = field(default_factory=list)  # due, but not allowed by the task's calendar
     over: list[int] = field(default_factory=list)  # `once` tasks that have no time left
 
 
@@ -93,7 +94,8 @@ class Plan:
         """Take what is due up to `now` + lookahead, `limit` firings or a few more; plan the next ones.
 
         1. A task whose time is missed fires by its misfire policy, and goes on from the threshold.
-        2. Any other fires at its time, and goes on from there.
+        2. One that its calendar does not allow is skipped.
+        3. Any other fires at its time, and goes on from there.
         """
         batch = Batch()
         horizon, threshold = now + self.lookahead, int(now - self.misfire_threshold)
@@ -108,7 +110,8 @@ class Plan:
                 self._make_up(task, time, now, threshold, batch)
                 after = threshold - 1
             else:
-                batch.firings.append((task_id, time))
+                allowed = task.schedule.allows(_moment(time))
+                (batch.firings if allowed else batch.skipped).append((task_id, time))
                 task.last = after = time
             key = (id(task.schedule), after)
             if key not in computed:
@@ -163,13 +166,19 @@ def first_time(task: PlannedTask) -> int | None:
     schedule = task.schedule
     if schedule.start_at is not None:
         time = max(time, math.ceil(schedule.start_at.timestamp()))
+    allowed = schedule.allowed_from(_moment(time))
+    if allowed is None:
+        return None
+    time = int(allowed.timestamp())
     return None if schedule.end_at is not None and time > schedule.end_at.timestamp() else time
 
 
 def _next_after(schedule: Schedule, time: int) -> int | None:
     if schedule.schedule_type == FIXED_DELAY:
         return None
-    found = schedule.next_after(_moment(time))
+    found = schedule.next_nominal_after(
+        _moment(time)
+    )  # what the calendar forbids is seen, and counted, in its time
     return None if found is None else int(found.timestamp())
 
 

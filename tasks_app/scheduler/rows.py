@@ -41,7 +41,8 @@ class LastFiring:
 
     ref: int  # primary key of its PeriodicTask
     time: int  # nominal, Unix seconds
-    count: int  # firings since the last save
+    count: int = 0  # firings since the last save
+    skipped: int = 0  # those that the calendar did not allow
 
 
 def planned_tasks(task_ids: Collection[int] | None = None) -> Iterator[PlannedTask]:
@@ -62,6 +63,8 @@ def _read(tasks: QuerySet[Task]) -> Iterator[PlannedTask]:
         "periodic_task__last_run_at",
         "next_fire_at",
         "periodic_task_id",
+        "calendar__resolved",
+        "calendar_mode",
         *SCHEDULE_FIELDS,
     )
     for pk, schedule_since, last_run_at, next_fire_at, ref, *fields in rows.iterator(READ_CHUNK):
@@ -78,8 +81,12 @@ def _read(tasks: QuerySet[Task]) -> Iterator[PlannedTask]:
 def _schedule(fields: tuple[Any, ...]) -> Schedule:
     schedule = _schedules.get(fields)
     if schedule is None:
-        values = dict(zip(SCHEDULE_FIELDS, fields, strict=True))
-        schedule = Schedule(**{**values, "interval_seconds": values["interval_seconds"] or 0})
+        calendar, mode, *plain = fields
+        values = dict(zip(SCHEDULE_FIELDS, plain, strict=True))
+        values["interval_seconds"] = values["interval_seconds"] or 0
+        if calendar:
+            values |= {"calendar": calendar, "calendar_mode": mode}
+        schedule = Schedule(**values)
         _schedules[fields] = schedule
     return schedule
 
@@ -124,23 +131,36 @@ def changes_after(version: int) -> Changes:
 
 
 def save_last_firings(firings: Mapping[int, LastFiring]) -> None:
-    """Save the last nominal time and the count of each task, one statement per distinct pair.
+    """Save the last nominal time and the counts of each task, one statement per distinct combination.
 
     Thousands of tasks that fire together share a moment, so this is a handful of statements. A later time in the
     row stays: it is of another scheduler that took over. Nothing else of the row is touched (`date_changed` would
     make the stock scheduler reload).
     """
     groups: dict[tuple[int, int], list[int]] = {}
-    for firing in firings.values():
+    skipped: dict[tuple[int, int], list[int]] = {}
+    for task_id, firing in firings.items():
         groups.setdefault((firing.time, firing.count), []).append(firing.ref)
+        if firing.skipped:
+            skipped.setdefault((firing.time, firing.skipped), []).append(task_id)
     with transaction.atomic():
         for (time, count), refs in groups.items():
             moment = datetime.fromtimestamp(time, UTC)
             older = Q(last_run_at__isnull=True) | Q(last_run_at__lt=moment)
-            for start in range(0, len(refs), WRITE_CHUNK):
-                PeriodicTask.objects.filter(older, pk__in=refs[start : start + WRITE_CHUNK]).update(
+            for part in _chunks(refs):
+                PeriodicTask.objects.filter(older, pk__in=part).update(
                     last_run_at=moment, total_run_count=F("total_run_count") + count
                 )
+        for (time, count), task_ids in skipped.items():
+            moment = datetime.fromtimestamp(time, UTC)
+            for part in _chunks(task_ids):
+                Task.objects.filter(pk__in=part).update(
+                    skipped_count=F("skipped_count") + count, last_skipped_at=moment
+                )
+
+
+def _chunks(ids: list[int]) -> Iterator[list[int]]:
+    return (ids[start : start + WRITE_CHUNK] for start in range(0, len(ids), WRITE_CHUNK))
 
 
 def started(task_ids: Iterable[int]) -> set[int]:

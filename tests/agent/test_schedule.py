@@ -5,12 +5,12 @@ import re
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quartzflow_agent.cron import CronError, ScheduleError
+from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.schedule import (
     MISFIRE_POLICIES,
     Schedule,
@@ -226,7 +226,7 @@ def test_json_with_unknown_keys_or_times_is_refused():
 
 def test_the_wire_configuration_gives_the_same_schedule():
     milliseconds = int(NOON.timestamp() * 1000)
-    config = SimpleNamespace(
+    config = task_pb2.TaskConfig(
         schedule_type="fixed_rate",
         cron_expr="",
         timezone="Asia/Shanghai",
@@ -237,6 +237,8 @@ def test_the_wire_configuration_gives_the_same_schedule():
         end_at=0,
         misfire_policy="skip",
         misfire_grace=60,
+        calendar='{"dates": []}',
+        calendar_mode="only_on",
     )
     assert Schedule.from_task_config(config) == Schedule(
         schedule_type="fixed_rate",
@@ -246,6 +248,8 @@ def test_the_wire_configuration_gives_the_same_schedule():
         start_at=NOON + timedelta(milliseconds=1),
         misfire_policy="skip",
         misfire_grace=60,
+        calendar='{"dates": []}',
+        calendar_mode="only_on",
     )
 
 

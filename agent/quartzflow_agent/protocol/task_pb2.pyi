@@ -43,7 +43,7 @@ TIMEOUT: ExecutionStatus
 CANCELLED: ExecutionStatus
 
 class TaskConfig(_message.Message):
-    __slots__ = ("id", "name", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval", "enabled", "version", "schedule_type", "timezone", "interval_seconds", "run_at", "anchor_at", "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency", "concurrency_policy", "local_firing", "spread_seconds", "schedule_since")
+    __slots__ = ("id", "name", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval", "enabled", "version", "schedule_type", "timezone", "interval_seconds", "run_at", "anchor_at", "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency", "concurrency_policy", "local_firing", "spread_seconds", "schedule_since", "calendar", "calendar_mode", "retry_max_interval")
     class ExecutorConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,9 @@ class TaskConfig(_message.Message):
     LOCAL_FIRING_FIELD_NUMBER: _ClassVar[int]
     SPREAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    CALENDAR_FIELD_NUMBER: _ClassVar[int]
+    CALENDAR_MODE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_MAX_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     executor_type: ExecutorType
@@ -99,7 +102,10 @@ class TaskConfig(_message.Message):
     local_firing: bool
     spread_seconds: int
     schedule_since: int
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., executor_type: _Optional[_Union[ExecutorType, str]] = ..., executor_config: _Optional[_Mapping[str, str]] = ..., cron_expr: _Optional[str] = ..., timeout: _Optional[int] = ..., retry_count: _Optional[int] = ..., retry_interval: _Optional[int] = ..., enabled: bool = ..., version: _Optional[int] = ..., schedule_type: _Optional[str] = ..., timezone: _Optional[str] = ..., interval_seconds: _Optional[int] = ..., run_at: _Optional[int] = ..., anchor_at: _Optional[int] = ..., start_at: _Optional[int] = ..., end_at: _Optional[int] = ..., misfire_policy: _Optional[str] = ..., misfire_grace: _Optional[int] = ..., concurrency: _Optional[int] = ..., concurrency_policy: _Optional[str] = ..., local_firing: bool = ..., spread_seconds: _Optional[int] = ..., schedule_since: _Optional[int] = ...) -> None: ...
+    calendar: str
+    calendar_mode: str
+    retry_max_interval: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., executor_type: _Optional[_Union[ExecutorType, str]] = ..., executor_config: _Optional[_Mapping[str, str]] = ..., cron_expr: _Optional[str] = ..., timeout: _Optional[int] = ..., retry_count: _Optional[int] = ..., retry_interval: _Optional[int] = ..., enabled: bool = ..., version: _Optional[int] = ..., schedule_type: _Optional[str] = ..., timezone: _Optional[str] = ..., interval_seconds: _Optional[int] = ..., run_at: _Optional[int] = ..., anchor_at: _Optional[int] = ..., start_at: _Optional[int] = ..., end_at: _Optional[int] = ..., misfire_policy: _Optional[str] = ..., misfire_grace: _Optional[int] = ..., concurrency: _Optional[int] = ..., concurrency_policy: _Optional[str] = ..., local_firing: bool = ..., spread_seconds: _Optional[int] = ..., schedule_since: _Optional[int] = ..., calendar: _Optional[str] = ..., calendar_mode: _Optional[str] = ..., retry_max_interval: _Optional[int] = ...) -> None: ...
 
 class TaskConfigPush(_message.Message):
     __slots__ = ("tasks", "version", "action", "deleted_task_ids")

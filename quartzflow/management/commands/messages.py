@@ -14,7 +14,7 @@ AGENT = Path("agent") / "quartzflow_agent"
 # The agent is a distribution of its own and has its own catalogue, by the name that LANG has for the language.
 AGENT_CATALOGUE = AGENT / "locale" / "zh_CN" / "LC_MESSAGES" / "quartzflow_agent.po"
 # The server shows what these say too.
-SHARED = {"cron.py", "schedule.py", "wallclock.py"}
+SHARED = {"calendars.py", "cron.py", "schedule.py", "wallclock.py", "zones.py"}
 IGNORED = [".venv/*", "data/*", "tests/*", "static/vendor/*", "staticfiles/*", "docs/*", f"{AGENT}/locale/*"]
 XGETTEXT = ["xgettext", "--from-code=UTF-8", "--language=Python", "--keyword=gettext_noop", "--no-wrap"]
 
