@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from datetime import datetime, timedelta
 from typing import Dict, Iterator, Optional, Set
 
@@ -33,6 +32,8 @@ SERVED_UNTIL = "served_until"
 LEASE = timedelta(seconds=15)
 # It takes so long to notice that nobody fires; what falls into that time is late, not missed.
 NOTICE = timedelta(seconds=20)
+# What is due so soon after the server is back was given out before, while it could not count on us.
+HANDOVER = timedelta(seconds=3)  # the server's lookahead, and some
 MOST_MISSED = 100  # firings of one task that fire_all makes up for
 LEAST_GRACE = timedelta(seconds=60)  # in which a firing may still start
 
@@ -52,6 +53,7 @@ class LocalScheduler:
         self._reload = asyncio.Event()
         self._work: "Set[asyncio.Task[None]]" = set()
         self._registered_at = 0
+        self._until = 0  # the last moment (ms) to fire for, once it is no longer active
         self.active = False
 
     def registered(self) -> None:
@@ -62,6 +64,7 @@ class LocalScheduler:
         """Begin or end to fire."""
         if active != self.active:
             self.active = active
+            self._until = self._clock.server_ms() + HANDOVER // timedelta(milliseconds=1)
             log.warning(event("local_firing" if active else "server_firing", reason=why))
             self._reload.set()
 
@@ -95,7 +98,7 @@ class LocalScheduler:
         self._next.clear()
         self._waiting.clear()
         self._tasks = {}
-        if not self.active:
+        if not self.active and self._clock.server_ms() >= self._until:
             return
         try:
             found = await self._store.call(tasks.all_tasks)
@@ -115,6 +118,9 @@ class LocalScheduler:
         """Fire what nobody has fired since the server last did, and plan what comes next."""
         plan, task_id = Schedule.from_task_config(task.config), task.config.id
         now = utc(self._clock.server_ms())
+        if not self.active:
+            self._plan(task, plan.next_after(now))
+            return
         since = max(served, utc(task.changed_at), utc(task.fired_at))
         if plan.schedule_type == FIXED_DELAY:
             if self._engine.holds_task(task_id):
@@ -138,7 +144,7 @@ class LocalScheduler:
             moment = plan.next_after(moment)
 
     def _plan(self, task: CachedTask, moment: Optional[datetime]) -> None:
-        if moment is not None:
+        if moment is not None and (self.active or _ms(moment) <= self._until):
             self._next[task.config.id] = moment
             self._timeline.put(task.config.id, _ms(moment))
 
@@ -167,7 +173,6 @@ class LocalScheduler:
     def _instruction(self, config: task_pb2.TaskConfig, moment: datetime) -> task_pb2.TaskExecution:
         """What the server would have sent."""
         grace = max(timedelta(seconds=config.misfire_grace), LEAST_GRACE)
-        spread = config.spread_seconds * 1000
         return task_pb2.TaskExecution(
             task_id=config.id,
             task_name=config.name,
@@ -182,7 +187,7 @@ class LocalScheduler:
             task_version=config.version,
             trigger=SCHEDULE,
             expires_at=_ms(moment + grace),
-            delay_ms=zlib.crc32(f"{config.id}/{self._client_id}".encode()) % spread if spread else 0,
+            delay_ms=schedule.spread_delay_ms(config.id, self._client_id, config.spread_seconds),
         )
 
 
