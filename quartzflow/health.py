@@ -55,10 +55,21 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     response = JsonResponse(
         {"status": "ok" if ready else "unavailable", "parts": parts}, status=200 if ready else 503
     )
+    _tell([name for name, part in parts.items() if not part["ok"]])
     if not ready:
-        log.info("not ready", missing=[name for name, part in parts.items() if not part["ok"]])
         response._has_been_logged = True  # type: ignore[attr-defined] # Django would call it an error of ours
     return response
+
+
+_told: list[str] = []  # what was missing when it was last told
+
+
+def _tell(missing: list[str]) -> None:
+    """Log what is missing once, not at each of a load balancer's questions."""
+    global _told
+    if missing != _told:
+        _told = missing
+        log.info("not ready" if missing else "ready", missing=missing)
 
 
 async def _examine(name: str) -> Part:

@@ -79,6 +79,19 @@ def test_not_ready_without_redis_and_the_reason_is_logged_not_told(
     assert "nobody.sock" in caplog.text
 
 
+@pytest.mark.usefixtures("a_worker")
+def test_what_is_missing_is_logged_when_it_changes(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "_told", [])
+    caplog.set_level("INFO")
+    for _ in range(3):
+        ready_parts()
+    assert [
+        record.getMessage().count("not ready") for record in caplog.records if "ready" in record.getMessage()
+    ] == [1]
+
+
 async def test_a_part_that_hangs_counts_as_missing_and_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
