@@ -7,6 +7,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
+from quartzflow_agent.schedule import uuid7
 
 from executions_app.dispatch import Firing, fire
 from executions_app.models import Execution, ExecutionLog
@@ -37,9 +38,7 @@ def browser(user=None) -> Browser:
 def execution(task=None) -> Execution:
     if not Client.objects.exists():
         people.online_client()
-    (made,) = fire(
-        [Firing((task or people.task()).pk, timezone.now().replace(microsecond=0) + timedelta(seconds=1))]
-    )
+    (made,) = fire([Firing((task or people.task()).pk, timezone.now(), uuid7())])
     return made
 
 
@@ -172,7 +171,7 @@ def test_batch_actions_change_the_selected_tasks():
 def test_lists_cost_the_same_number_of_queries_for_many_rows(name, django_assert_max_num_queries):
     people.online_client()
     tasks = [people.task(f"job-{index}") for index in range(12)]
-    fire([Firing(task.pk, timezone.now().replace(microsecond=0) + timedelta(seconds=1)) for task in tasks])
+    fire([Firing(task.pk, timezone.now(), uuid7()) for task in tasks])
     page = browser()
     with django_assert_max_num_queries(24):
         page.get(reverse(f"admin:{name}_changelist"))

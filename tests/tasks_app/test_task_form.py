@@ -7,6 +7,7 @@ import pytest
 from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
+from quartzflow_agent.schedule import uuid7
 
 from executions_app.dispatch import Firing, fire
 from executions_app.models import Execution
@@ -165,7 +166,7 @@ def test_a_name_that_is_taken_is_said_at_the_name(browser):
 def test_a_task_that_executes_is_edited_only_when_one_says_so(browser):
     people.online_client()
     task = people.task()
-    fire([Firing(task.pk, timezone.now().replace(microsecond=0) + timedelta(seconds=1))])
+    fire([Firing(task.pk, timezone.now(), uuid7())])
     Execution.objects.update(status=2)
     url = reverse("admin:tasks_app_task_change", args=[task.pk])
     page = browser.post(url, filled(name="renamed"))
