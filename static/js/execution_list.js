@@ -1,7 +1,7 @@
 // The execution list, live: rows change in place; new ones come in at the top of the first page, or are counted.
 import { $, $$, _, h } from "./dom.js";
 import { on, subscribe } from "./live.js";
-import { isBad, isLive, newPill, reasonLabel, setPill, typeLabel } from "./status.js";
+import { isBad, isLive, newPill, setPill, typeLabel } from "./status.js";
 import { formatDuration, timeElement } from "./time.js";
 
 const MAX_ROWS = 100;
@@ -11,7 +11,7 @@ const settings = $("#live-list").dataset; // feed: on | off; task: id; insert: o
 let waiting = 0;
 
 function fill(tr, row) {
-  setPill($("[data-execution]", tr), row.status);
+  setPill($("[data-execution]", tr), row);
   tr.classList.toggle("row-failed", isBad(row.status));
   $(".field-start_cell", tr).replaceChildren(timeElement(row.start_time));
   const duration = $(".field-duration_cell", tr);
@@ -21,8 +21,7 @@ function fill(tr, row) {
     duration.replaceChildren(h("span", { class: "num" }, formatDuration(row.duration)));
   }
   const reason = $(".field-status_cell .cell-sub", tr);
-  const text = row.failure_reason ? reasonLabel(row.failure_reason) : "";
-  if (reason) reason.textContent = text;
+  if (reason) reason.textContent = row.reason_label;
 }
 
 function newRow(row) {

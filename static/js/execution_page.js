@@ -2,7 +2,7 @@
 import { $, $$, _ } from "./dom.js";
 import { LogViewer } from "./log_viewer.js";
 import { on, subscribe } from "./live.js";
-import { isLive, reasonLabel, setPill } from "./status.js";
+import { isLive, setPill } from "./status.js";
 import { formatDuration, formatTime, timeElement } from "./time.js";
 
 const page = $("#execution").dataset; // id, log: on | off
@@ -22,7 +22,7 @@ function factTime(name, value) {
 }
 
 function show(row) {
-  setPill($("h1 .pill"), row.status);
+  setPill($("h1 .pill"), row);
   factTime("start", row.start_time);
   factTime("end", row.end_time);
   fact("exit", row.exit_code === null ? "—" : String(row.exit_code));
@@ -36,7 +36,7 @@ function show(row) {
   }
   const reason = $("#reason");
   reason.hidden = !row.failure_reason;
-  $("p", reason).textContent = row.failure_reason ? reasonLabel(row.failure_reason) : "";
+  $("p", reason).textContent = row.reason_label;
   const retry = $("#retry-note");
   retry.hidden = !row.next_retry_at;
   if (row.next_retry_at) $("p", retry).textContent = _("The next attempt begins at %(time)s.", { time: formatTime(row.next_retry_at) });

@@ -125,7 +125,7 @@ function startRecent() {
     for (const row of rows.sort((a, b) => a.id - b.id)) {
       const pill = $(`[data-execution="${row.id}"]`);
       if (pill) {
-        setPill(pill, row.status);
+        setPill(pill, row);
       } else if (list.tagName === "OL") {
         const url = `${document.documentElement.dataset.console}executions_app/execution/${row.id}/change/`;
         list.prepend(h("li", {}, h("a", { href: url }, newPill(row), h("span", { class: "truncate" }, row.client_id || "—"), timeElement(row.scheduled_time, "ago"))));

@@ -32,7 +32,7 @@ function show(rows) {
       cell = link;
     }
     if (row.id === known) {
-      setPill($("[data-execution]", cell), row.status);
+      setPill($("[data-execution]", cell), row);
     } else {
       newest.set(row.task_id, row.id);
       const url = `${document.documentElement.dataset.console}executions_app/execution/${row.id}/change/`;
