@@ -14,7 +14,7 @@ from quartzflow_agent.connection import ConnectError, Connection, connect
 from quartzflow_agent.events import Event, Lost, Refused, Registered, WentAway
 from quartzflow_agent.logs import event
 from quartzflow_agent.protocol import agent_pb2, task_pb2
-from quartzflow_agent.protocol.constants import CLOSE_GO_AWAY
+from quartzflow_agent.protocol.constants import CLOSE_GO_AWAY, CLOSE_REFUSED, CLOSE_REVOKED
 from quartzflow_agent.session import AgentSession, Vitals
 from quartzflow_agent.trust import Trust
 
@@ -167,10 +167,17 @@ class Link:
                     return await self._move(connection, item)
                 else:
                     self._fail(item.reason)
-                    return self._pause() if self._registered else None
+                    return self._pause(item)
             await self._deliver(ordinary)
 
-    def _pause(self) -> float:
+    def _pause(self, lost: Lost) -> Optional[float]:
+        """After a session that has ended like this."""
+        # The answer that refuses us may be lost; the close behind it repeats its code.
+        refused = lost.code == CLOSE_REFUSED and lost.reason.partition(":")[0] in HOPELESS
+        if refused or lost.code == CLOSE_REVOKED:
+            return self._backoff.longest()
+        if not self._registered:
+            return None
         if monotonic() - self.since >= STEADY:
             self._backoff.reset()
         return self._backoff.next()

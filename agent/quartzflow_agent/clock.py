@@ -77,12 +77,14 @@ class ServerClock:
     async def wait(self, event: asyncio.Event, seconds: Optional[float]) -> bool:
         """Wait for the event, for so long at most (None: for ever). True when it is set."""
         deadline = None if seconds is None else monotonic() + seconds
-        while not event.is_set():
-            left = LONGEST_WAIT if deadline is None else deadline - monotonic()
-            if left <= 0:
-                break
-            try:
-                await asyncio.wait_for(event.wait(), min(left, LONGEST_WAIT))
-            except asyncio.TimeoutError:
-                continue
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            while not event.is_set():
+                left = LONGEST_WAIT if deadline is None else deadline - monotonic()
+                if left <= 0:
+                    break
+                # Not wait_for: before Python 3.12 it forgets that it was cancelled when the event comes just then.
+                await asyncio.wait([waiting], timeout=min(left, LONGEST_WAIT))
+        finally:
+            waiting.cancel()
         return event.is_set()

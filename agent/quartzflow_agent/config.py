@@ -43,7 +43,7 @@ class Endpoint:
     def parse(cls, text: str) -> Endpoint:
         """HOST, HOST:PORT, [IPV6]:PORT. Raises ConfigError."""
         text = text.strip()
-        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+))(?::([0-9]{1,5}))?", text)
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\]|([^\s:\[\]/]+))(?::([0-9]{1,5}))?", text)
         port = int(match.group(3) or DEFAULT_PORT) if match else 0
         if match is None or not 0 < port < 65536:
             raise ConfigError(

@@ -50,14 +50,14 @@ class Connection(QuicConnectionProtocol):
     async def handshake(self, addr: Any) -> None:
         """Agree on keys. Raises ConnectError."""
         self.connect(addr)
-        try:
-            await asyncio.wait_for(self._handshake, HANDSHAKE_TIMEOUT)
-        except asyncio.TimeoutError:
+        await asyncio.wait([self._handshake], timeout=HANDSHAKE_TIMEOUT)
+        if not self._handshake.done():
             raise ConnectError(
                 _("no answer within {seconds} s: is the bridge running, and does UDP get through?").format(
                     seconds=int(HANDSHAKE_TIMEOUT)
                 )
-            ) from None
+            )
+        self._handshake.result()
 
     def begin(self) -> None:
         """Open the control stream and introduce ourselves."""
@@ -151,7 +151,8 @@ class Connection(QuicConnectionProtocol):
         reason = event.reason_phrase or _error_name(event.error_code)
         if not self._handshake.done():
             self._handshake.set_exception(ConnectError(reason))
-        self._report([Lost(reason)])
+        # Without a frame type it is the application's own close.
+        self._report([Lost(reason, event.error_code if event.frame_type is None else -1)])
 
     def _on_session_timer(self) -> None:
         self._session_timer = None

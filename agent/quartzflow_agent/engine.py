@@ -10,9 +10,8 @@ from typing import Any, Coroutine, Dict, Iterable, List, Mapping, Optional, Sequ
 
 from quartzflow_agent.clock import Clock
 from quartzflow_agent.executors.base import Executor
-from quartzflow_agent.executors.output import saved_output
 from quartzflow_agent.executors.process import ProcessRunner, process_created
-from quartzflow_agent.held import SCHEDULE, Held, next_attempt, refusal, same_process
+from quartzflow_agent.held import SCHEDULE, Held, lost, next_attempt, refusal, renew, same_process
 from quartzflow_agent.lanes import Lanes, Verdict
 from quartzflow_agent.logs import event
 from quartzflow_agent.paths import Home
@@ -23,12 +22,10 @@ from quartzflow_agent.store import executions, tasks
 from quartzflow_agent.store.database import StoreError
 from quartzflow_agent.store.records import (
     CANCELLED,
-    FAILURE,
     RUNNING,
     STATUS_NAMES,
     Added,
     Ending,
-    Open,
     utc_day,
 )
 from quartzflow_agent.store.thread import StoreThread
@@ -107,7 +104,7 @@ class Engine:
             held = self._held[entry.instruction.execution_id] = Held(entry.instruction, entry.local)
             if entry.status == RUNNING:
                 log.warning(event("agent_restarted", execution=entry.instruction.execution_id))
-                self._end_soon(held, self._lost(entry))
+                self._end_soon(held, lost(entry, self._home.log_file(entry.log), self._clock.server_ms()))
             else:
                 self._wait_for(held)
 
@@ -119,11 +116,16 @@ class Engine:
         Raises StoreError when nothing of it could be stored.
         """
         good = [instruction for instruction in instructions if not refusal(instruction)]
-        for instruction, added in await self._store.call(lambda db: _store(db, good, local)):
+        new = [
             self._take(instruction, added, local)
+            for instruction, added in await self._store.call(lambda db: _store(db, good, local))
+        ]
+        # It may be older than the configuration that came before it.
+        await self._renew([held for held in new if held is not None and held.run is None])
         return [refusal(instruction) for instruction in instructions]
 
-    def _take(self, instruction: task_pb2.TaskExecution, added: Added, local: bool) -> None:
+    def _take(self, instruction: task_pb2.TaskExecution, added: Added, local: bool) -> Optional[Held]:
+        """What was stored; returns what is new."""
         execution_id = instruction.execution_id
         if added is Added.ENDED:
             self._reports.resend()
@@ -137,8 +139,10 @@ class Engine:
             self._listener.started(utc_day(instruction.scheduled_time))
             if execution_id in self._cancelled_ahead:
                 self._cancel(held, self._cancelled_ahead.pop(execution_id))
-            elif not self._drop_if_outdated(held):
+            else:
                 self._wait_for(held)
+            return held
+        return None
 
     def _wait_for(self, held: Held) -> None:
         instruction = held.instruction
@@ -161,24 +165,31 @@ class Engine:
         else:
             self._end_soon(held, refused(reason, "", self._clock.server_ms(), CANCELLED))
 
-    def config_changed(self, changes: tasks.Changes) -> None:
-        """Tasks were changed or taken away: what waits under an older definition is not run any more."""
+    async def config_changed(self, changes: tasks.Changes) -> None:
+        """Tasks were changed or taken away: what waits runs by the new definition, or not at all.
+
+        Raises StoreError.
+        """
         self._configs.update(changes.tasks)
         for task_id in changes.removed:
             self._configs.pop(task_id, None)
-        for held in list(self._held.values()):
-            if held.run is None and held.instruction.task_id in changes.removed:
+        waiting = [held for held in self._held.values() if held.run is None]
+        for held in waiting:
+            if held.instruction.task_id in changes.removed:
                 self._cancel(held, "task_deleted")
-            elif held.run is None and held.instruction.task_id in changes.tasks:
-                self._drop_if_outdated(held)
+        await self._renew([held for held in waiting if held.instruction.task_id in changes.tasks])
 
-    def _drop_if_outdated(self, held: Held) -> bool:
-        config = self._configs.get(held.instruction.task_id)
-        version = held.instruction.task_version
-        if config is None or not held.scheduled or not version or config.version <= version:
-            return False
-        self._cancel(held, "task_changed" if config.enabled else "task_disabled")
-        return True
+    async def _renew(self, waiting: Sequence[Held]) -> None:
+        renewed: List[task_pb2.TaskExecution] = []
+        for held in waiting:
+            config, before = self._configs.get(held.instruction.task_id), held.instruction.task_version
+            reason = renew(held, config) if config is not None else ""
+            if reason:
+                self._cancel(held, reason)
+            elif held.instruction.task_version != before:
+                renewed.append(held.instruction)
+        if renewed:
+            await self._store.call(lambda db: executions.renew(db, renewed))
 
     def watch(self, execution_id: str, watched: bool) -> None:
         """Somebody looks at this execution's output, or no longer does."""
@@ -240,7 +251,8 @@ class Engine:
                 lambda db: executions.start(db, instruction.execution_id, run.started_at, name)
             )
         except StoreError as error:
-            await self._end(held, self._refused_start(f"the record cannot be written: {error}"))
+            problem = f"the record cannot be written: {error}"
+            await self._end(held, refused("start_failed", problem, self._clock.server_ms()))
             return
         log.info(
             event(
@@ -366,22 +378,6 @@ class Engine:
         self._wake.set()
         if not task.cancelled() and task.exception() is not None and not self.failure.done():
             self.failure.set_exception(task.exception() or RuntimeError())
-
-    def _lost(self, entry: Open) -> Ending:
-        """The end of what ran when the agent died."""
-        head, size, truncated = saved_output(self._home.log_file(entry.log))
-        return Ending(
-            FAILURE,
-            max(self._clock.server_ms(), entry.started_at or 0),
-            failure_reason=AGENT_STOPPED,
-            error="the agent was restarted while this ran",
-            output=head,
-            output_size=size,
-            truncated=truncated,
-        )
-
-    def _refused_start(self, error: str) -> Ending:
-        return refused("start_failed", error, self._clock.server_ms())
 
 
 def _store(

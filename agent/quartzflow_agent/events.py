@@ -120,6 +120,9 @@ class Lost:
     """The session is over."""
 
     reason: str
+    code: int = (
+        -1
+    )  # the application error code of protocol.constants with which the server closed it; -1: none
 
 
 Event = Union[

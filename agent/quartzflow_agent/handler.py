@@ -135,7 +135,7 @@ class Handler:
         now = self._clock.server_ms()
         changes = await self._store.call(lambda db: tasks.apply(db, item.config, now))
         self.config_version = changes.version
-        self._engine.config_changed(changes)
+        await self._engine.config_changed(changes)
         if changes.tasks or changes.removed:
             self._local.tasks_changed()
             log.info(

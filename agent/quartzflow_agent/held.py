@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional
 
+from quartzflow_agent.cron import ScheduleError
+from quartzflow_agent.executors.output import saved_output
 from quartzflow_agent.executors.process import process_created
 from quartzflow_agent.protocol import task_pb2
-from quartzflow_agent.runner import Run
-from quartzflow_agent.store.records import FAILURE, TIMEOUT, Ending, Open
+from quartzflow_agent.runner import AGENT_STOPPED, Run
+from quartzflow_agent.schedule import Schedule
+from quartzflow_agent.store.records import FAILURE, TIMEOUT, Ending, Open, utc
 
 EXECUTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -46,6 +50,48 @@ def same_process(entry: Open) -> bool:
     """Whether the pid still is the process that was started then, and not a later one that got its number."""
     created = process_created(entry.pid or 0)
     return created is not None and entry.pid_created is not None and abs(created - entry.pid_created) < 1.0
+
+
+def lost(entry: Open, log: Path, now: int) -> Ending:
+    """The end of what ran when the agent died. now: ms."""
+    head, size, truncated = saved_output(log)
+    return Ending(
+        FAILURE,
+        max(now, entry.started_at or 0),
+        failure_reason=AGENT_STOPPED,
+        error="the agent was restarted while this ran",
+        output=head,
+        output_size=size,
+        truncated=truncated,
+    )
+
+
+def renew(held: Held, config: task_pb2.TaskConfig) -> str:
+    """Bring what waits in line with its task's newer definition; why it is not to be run any more, "": it is.
+
+    A firing that is still on the schedule, or was due before the schedule began, runs by the new definition.
+    What somebody wanted to run runs as it was wanted.
+    """
+    instruction = held.instruction
+    if not held.scheduled or not instruction.task_version or config.version <= instruction.task_version:
+        return ""
+    if not config.enabled:
+        return "task_disabled"
+    if instruction.scheduled_time > config.schedule_since:
+        try:
+            if not Schedule.from_task_config(config).fires_at(utc(instruction.scheduled_time)):
+                return "task_changed"
+        except ScheduleError:
+            return "task_changed"
+    instruction.task_name = config.name
+    instruction.executor_type = config.executor_type
+    instruction.executor_config.clear()
+    instruction.executor_config.update(config.executor_config)
+    instruction.timeout = config.timeout
+    instruction.concurrency = config.concurrency
+    instruction.concurrency_policy = config.concurrency_policy
+    instruction.task_version = config.version
+    return ""
 
 
 def next_attempt(

@@ -11,6 +11,7 @@ from quartzflow_agent.connection import ConnectError, Connection, connect
 from quartzflow_agent.events import Lost, Refused, Registered
 from quartzflow_agent.i18n import _
 from quartzflow_agent.protocol import agent_pb2
+from quartzflow_agent.protocol.constants import CLOSE_REFUSED
 from quartzflow_agent.registration import register_request
 from quartzflow_agent.session import AgentSession, Vitals
 from quartzflow_agent.trust import Trust
@@ -73,6 +74,12 @@ async def _answer(connection: Connection, endpoint: Endpoint) -> agent_pb2.Regis
                     + _way_out(event.code)
                 )
             if isinstance(event, Lost):
+                if event.code == CLOSE_REFUSED:
+                    raise Failure(
+                        _("{server} refuses this host: {message}").format(
+                            server=endpoint, message=event.reason
+                        )
+                    )
                 raise ConnectError(event.reason)
 
 

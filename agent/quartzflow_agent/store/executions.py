@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.store import outbox, statistics
@@ -58,6 +58,14 @@ def _add_attempt(db: sqlite3.Connection, instruction: task_pb2.TaskExecution, ro
     # The attempt before was counted as the execution's end; it was not.
     statistics.recount(db, instruction.task_id, row["day"])
     return Added.NEW
+
+
+def renew(db: sqlite3.Connection, instructions: Sequence[task_pb2.TaskExecution]) -> None:
+    """They wait, and will run by these definitions."""
+    db.executemany(
+        "UPDATE executions SET instruction = ?, task_name = ? WHERE execution_id = ? AND status = ?",
+        [(item.SerializeToString(), item.task_name, item.execution_id, PENDING) for item in instructions],
+    )
 
 
 def start(db: sqlite3.Connection, execution_id: str, started_at: int, log: str) -> bool:
