@@ -84,6 +84,7 @@ class FakeServer:
         self.closed = []  # (client id, reason)
         # What it does
         self.refusal = None  # (code, message)
+        self.refuses_in_words = True  # False: the answer is lost, and the connection just closes
         self.answers_pings = True
         self.acknowledges = True  # results, batches, statistics
         self.scheduler_alive = True
@@ -110,6 +111,15 @@ class FakeServer:
         """execution id → status, of everything that was reported in any way."""
         found = [*self.results, *(record for sync in self.syncs for record in sync.records)]
         return {r.execution_id: task_pb2.ExecutionStatus.Name(r.status) for r in found}
+
+    def vanish(self):
+        """As after kill -9: no goodbye, and the port is closed."""
+        for peer in set(self.listener._protocols.values()):
+            for timer in (peer._timer, peer._transmit_task):
+                if timer is not None:
+                    timer.cancel()
+        self.listener._transport.abort()
+        self.peers.clear()
 
     def now(self):
         return round(time.time() * 1000) + self.clock_ahead
@@ -156,7 +166,9 @@ class FakeServer:
             peer.client_id = request.client_id
             self.peers.append(peer)
         else:
-            peer._quic.close(CLOSE_REFUSED, reason_phrase=response.message)
+            if self.refuses_in_words:
+                peer.transmit()
+            peer.close(CLOSE_REFUSED, f"{response.code}: {response.message}")
 
     def _on_TaskConfigPull(self, peer, msg_id, pull):
         response = task_pb2.TaskConfigResponse(
@@ -204,14 +216,15 @@ async def running(server, port=0):
         create_protocol=lambda *args, **kwargs: Peer(*args, server=server, **kwargs),
     )
     server.port = listener._transport.get_extra_info("sockname")[1]
+    server.listener = listener
     try:
         yield server
     finally:
-        for peer in [*server.peers]:
-            peer.close()
-        await asyncio.sleep(0.01)
-        listener.close()
-        server.peers.clear()
+        if not listener._transport.is_closing():
+            for peer in [*server.peers]:
+                peer.close()
+            await asyncio.sleep(0.01)
+            server.vanish()
 
 
 @dataclass

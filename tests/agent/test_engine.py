@@ -65,7 +65,7 @@ class Rig:
             tasks=configs, version=version, action=task_pb2.UPDATE, deleted_task_ids=deleted
         )
         changes = await self.store.call(lambda db: tasks.apply(db, message, self.clock.server_ms()))
-        self.engine.config_changed(changes)
+        await self.engine.config_changed(changes)
         await settle()
 
     async def ended(self, count):
@@ -312,26 +312,65 @@ async def test_a_cancellation_may_come_before_its_instruction(rig):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"configs": [task_config(version=6)]}, "task_changed"),
+        ({"configs": [task_config(version=6, cron_expr="30 * * * *")]}, "task_changed"),
+        ({"configs": [task_config(version=6, cron_expr="nonsense")]}, "task_changed"),
         ({"configs": [task_config(version=6, enabled=False)]}, "task_disabled"),
         ({"configs": [], "deleted": ["1"]}, "task_deleted"),
     ],
 )
-async def test_what_waits_under_an_older_definition_is_dropped(rig, change, reason):
+async def test_what_waits_and_is_not_wanted_any_more_is_dropped(rig, change, reason):
     await rig.configure(task_config(version=5), version=8)
-    await rig.accept(instruction(1), instruction(2), instruction(3, scheduled_time=START + 2000))
+    await rig.accept(instruction(1), instruction(2), instruction(3, scheduled_time=START + 60_000))
     await rig.running("exec_1")
-    await rig.configure(*change.pop("configs"), **change)
+    await rig.configure(*change["configs"], deleted=change.get("deleted", ()))
     assert sorted(await rig.ended(2)) == [("exec_2", CANCELLED, reason), ("exec_3", CANCELLED, reason)]
     # What runs goes on to its end.
     rig.executor.end("exec_1")
     assert (await rig.ended(3))[-1] == ("exec_1", "SUCCESS", "")
 
 
-async def test_an_instruction_that_is_older_than_the_definition_is_dropped(rig):
-    await rig.configure(task_config(version=6, enabled=False))
-    await rig.accept(instruction(task_version=5))
-    assert await rig.ended(1) == [("exec_1", CANCELLED, "task_disabled")]
+async def test_what_is_still_on_the_schedule_runs_by_the_new_definition(rig):
+    await rig.configure(task_config(version=5), version=8)
+    await rig.accept(instruction(1), instruction(2, scheduled_time=START + 60_000))
+    await rig.running("exec_1")
+    changed = task_config(version=6, name="new", timeout=99, config={"command": "new"})
+    await rig.configure(changed)
+    rig.executor.end("exec_1")
+    await rig.ended(1)
+    await rig.clock.advance(60, step=20)
+    await rig.running("exec_2")
+    rig.executor.end("exec_2")
+    await rig.ended(2)
+    jobs = rig.executor.jobs
+    assert jobs["exec_1"].config["command"] == "true"
+    order = jobs["exec_2"].instruction
+    assert (order.task_name, order.timeout, order.task_version) == ("new", 99, 6)
+    assert dict(order.executor_config) == {"command": "new"}
+    assert rig.reports.results[1].task_name == "new"
+
+
+async def test_the_new_definition_outlives_a_restart(rig):
+    await rig.accept(instruction(scheduled_time=START + 60_000))
+    await rig.configure(task_config(version=6, config={"command": "new"}))
+    (waiting,) = await rig.store.call(executions.open_executions)
+    assert waiting.instruction.executor_config["command"] == "new"
+
+
+async def test_what_was_due_before_the_schedule_began_is_not_lost(rig):
+    await rig.accept(instruction(1), instruction(2))
+    await rig.running("exec_1")
+    await rig.configure(task_config(version=6, cron_expr="30 * * * *", schedule_since=START + 1))
+    rig.executor.end("exec_1")
+    await rig.running("exec_2")
+
+
+async def test_an_instruction_may_be_older_than_the_configuration(rig):
+    disabled = task_config("2", version=6, enabled=False)
+    await rig.configure(task_config(version=6, config={"command": "new"}), disabled)
+    await rig.accept(instruction(1), instruction(2, task_id="2"))
+    assert await rig.ended(1) == [("exec_2", CANCELLED, "task_disabled")]
+    await rig.running("exec_1")
+    assert rig.executor.jobs["exec_1"].config["command"] == "new"
 
 
 async def test_what_somebody_wanted_to_run_is_not_dropped_by_an_edit(rig):

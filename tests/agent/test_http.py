@@ -1,0 +1,151 @@
+"""The HTTP executor, against a real server on loopback."""
+
+import asyncio
+import json
+
+import pytest
+from quartzflow_agent.executors import Job, Output, Rejected
+from quartzflow_agent.executors.http import MAX_BODY, HttpExecutor
+
+from tests.agent.support import instruction, until
+from tests.services import free_port
+
+
+class Site:
+    """Answers every request alike, and keeps what it was asked."""
+
+    def __init__(self):
+        self.requests = []
+        self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+        self.pause = 0.0
+
+    async def serve(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        body = await reader.readexactly(int(fields.get("content-length", 0)))
+        self.requests.append((head.split("\r\n")[0], fields, body.decode()))
+        await asyncio.sleep(self.pause)
+        try:
+            writer.write(self.answer)
+            await writer.drain()
+        except ConnectionError:
+            self.requests.append("hung up")
+        writer.close()
+
+
+@pytest.fixture
+async def site():
+    made = Site()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield made
+    server.close()
+
+
+@pytest.fixture
+def job(tmp_path):
+    made = []
+
+    def make(params=None, **config):
+        order = instruction(config=config, params=params or {})
+
+        async def on_process(pid):
+            raise AssertionError("no process")
+
+        made.append(Job(order, Output(tmp_path / "x.log", 10_000_000), tmp_path, on_process))
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.output.close()
+
+
+async def test_a_2xx_answer_is_a_success(site, job):
+    wanted = job(url=f"{site.url}/hook?secret=1")
+    outcome = await HttpExecutor().run(wanted)
+    assert (outcome.exit_code, outcome.reason) == (None, "")
+    line, fields, _ = site.requests[0]
+    assert line == "GET /hook?secret=1 HTTP/1.1"
+    assert fields["x-qf-execution-id"] == "exec_1"
+    assert wanted.output.head == f"GET {site.url}/hook\nHTTP/1.1 200 OK\nhello"
+
+
+async def test_method_headers_body_and_parameters_are_sent(site, job):
+    wanted = job(
+        {"day": "monday"},
+        url=site.url,
+        method="post",
+        body='{"a": 1}',
+        headers=json.dumps({"Content-Type": "application/json", "X-Number": 7}),
+    )
+    await HttpExecutor().run(wanted)
+    line, fields, body = site.requests[0]
+    assert (line, body) == ("POST / HTTP/1.1", '{"a": 1}')
+    assert (fields["content-type"], fields["x-number"]) == ("application/json", "7")
+    assert fields["x-qf-param-day"] == "monday"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "error"),
+    [
+        ("503 Busy", "", "status 503, expected 200..299"),
+        ("301 Moved", "", "status 301, expected 200..299"),
+        ("200 OK", "[201, 204]", "status 200, expected 201, 204"),
+        ("404 Gone", "[404]", ""),
+        ("404 Gone", "404", ""),
+    ],
+)
+async def test_the_status_decides(site, job, status, expected, error):
+    site.answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    outcome = await HttpExecutor().run(job(url=site.url, expected_status=expected))
+    assert (outcome.reason, outcome.error) == ("executor_error" if error else "", error)
+
+
+async def test_a_password_in_the_address_is_not_logged(site, job):
+    wanted = job(url=site.url.replace("//", "//user:secret@"))
+    await HttpExecutor().run(wanted)
+    assert "authorization" in site.requests[0][1]
+    assert "secret" not in wanted.output.head
+
+
+async def test_nobody_there_is_a_failure_that_says_so(job):
+    outcome = await HttpExecutor().run(job(url=f"http://127.0.0.1:{free_port()}/"))
+    assert outcome.reason == "executor_error"
+    assert outcome.error.startswith("ConnectError")
+
+
+async def test_it_stops_when_it_is_told_to(site, job):
+    site.pause = 0.5
+    wanted = job(url=site.url)
+    work = asyncio.ensure_future(HttpExecutor().run(wanted))
+    await until(lambda: site.requests)
+    wanted.stop.request("timeout")
+    assert (await asyncio.wait_for(work, 0.3)).stopped
+    await asyncio.sleep(0.6)
+
+
+async def test_of_a_long_answer_the_start_is_read(site, job):
+    site.answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (3 * MAX_BODY)
+    wanted = job(url=site.url)
+    assert (await HttpExecutor().run(wanted)).reason == ""
+    assert MAX_BODY < wanted.output.size < MAX_BODY + 300
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "url must start with"),
+        ({"url": "ftp://x/"}, "url must start with"),
+        ({"url": "file:///etc/passwd"}, "url must start with"),
+        ({"url": "http://"}, "url must start with"),
+        ({"url": "http://x/\x01"}, "cannot be made"),
+        ({"url": "http://x", "method": "STEAL"}, "method 'STEAL'"),
+        ({"url": "http://x", "headers": "[]"}, "headers must be a JSON object"),
+        ({"url": "http://x", "expected_status": "[2000]"}, "expected_status"),
+        ({"url": "http://x", "expected_status": "ok"}, "expected_status"),
+        ({"url": "http://x", "colour": "red"}, "unknown setting"),
+    ],
+)
+async def test_settings_that_make_no_sense_are_rejected(job, config, message):
+    with pytest.raises(Rejected, match=message):
+        await HttpExecutor().run(job(**config))
