@@ -13,6 +13,13 @@ class ExecutionType(models.IntegerChoices):
     REPLAY = 4, _("Replay")
 
 
+class Hold(models.TextChoices):
+    """Why a pending execution is not sent to its host yet; empty: it is."""
+
+    LIMIT = "limit", _("Waits for others to end")
+    WAVE = "wave", _("Waits for the wave before it")
+
+
 class FailureReason(models.TextChoices):
     """Why an execution did not end well."""
 

@@ -2,24 +2,25 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from quartzflow_agent.schedule import execution_id, run_id, spread_delay_ms, uuid7
 
-from groups_app.selectors import lately_online_clients, online_clients
 from quartzflow.bulk import insert_new
 from quartzflow.execution_status import TERMINAL, ExecutionStatus
 from tasks_app.models import Task
 from tasks_app.selectors import still_scheduled
 
-from . import routing
-from .choices import ExecutionType, FailureReason
+from . import limits, routing
+from .choices import ExecutionType, FailureReason, Hold
 from .endings import after_end
 from .instructions import Prepared, load_tasks, send_out
 from .models import Execution
+from .targets import Targets, waits
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
     """Insert the executions of these firings and send them out. Returns those that were new.
 
     1. Leave out what is deleted, disabled or no longer on the task's schedule by now. By hand, all fires.
-    2. Resolve each firing's targets among the clients that are online.
+    2. Resolve each firing's targets.
     3. Insert the rows; a name that is there already means that this firing was handled before.
-    4. After commit, one message per bridge, and events to pages.
+    4. Hold back what is over the limits.
+    5. After commit, one message per bridge, and events to pages.
     """
     firings = list(firings)
     tasks = load_tasks({firing.task_id for firing in firings})
@@ -50,7 +52,7 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
         for firing in firings
         if firing.task_id in tasks and _is_wanted(firing, tasks[firing.task_id].task)
     ]
-    targets = _Targets(prepared.group_ids for _, prepared in due)
+    targets = Targets(prepared for _, prepared in due)
     with transaction.atomic():
         wanted: list[Execution] = []
         for firing, prepared in due:
@@ -60,6 +62,8 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
         for execution in fresh:
             execution.pk = new[execution.execution_id]
         after_end(e.pk for e in fresh if e.status in TERMINAL)
+        if limits.are_set():
+            limits.let_go()
         transaction.on_commit(lambda: send_out(fresh, tasks))
     return fresh
 
@@ -73,45 +77,16 @@ def _is_wanted(firing: Firing, task: Task) -> bool:
     return firing.unique is not None or still_scheduled(task, firing.scheduled)
 
 
-class _Targets:
-    """The clients of all groups that a batch needs, read once: those online, and those lost a moment ago."""
-
-    def __init__(self, scopes: Iterable[frozenset[int] | None]) -> None:
-        scopes = set(scopes)
-        needed = None if None in scopes else frozenset().union(*(scope for scope in scopes if scope))
-        self._online: dict[int | None, list[routing.Target]] = {}
-        self._lately: dict[int | None, list[routing.Target]] = {}
-        if needed == frozenset():
-            return
-        for client_id, group_id, _bridge in online_clients(needed):
-            self._online.setdefault(group_id, []).append((client_id, group_id))
-        for client_id, group_id in lately_online_clients(needed):
-            self._lately.setdefault(group_id, []).append((client_id, group_id))
-
-    def of(self, scope: frozenset[int] | None, every: bool) -> list[routing.Target]:
-        """The targets in these groups, ordered by client id.
-
-        A host that was lost a moment ago is one where `every` host is meant (it fires by itself, under the same name,
-        or gets the instruction when it is back), and where nobody else is there.
-        """
-        online, lately = _pick(self._online, scope), _pick(self._lately, scope)
-        return sorted(online + lately) if every or not online else online
-
-
-def _pick(
-    by_group: dict[int | None, list[routing.Target]], scope: frozenset[int] | None
-) -> list[routing.Target]:
-    groups = by_group if scope is None else [group for group in scope if group in by_group]
-    return sorted(client for group in groups for client in by_group[group])
-
-
-def _executions(firing: Firing, prepared: Prepared, targets: _Targets) -> list[Execution]:
+def _executions(firing: Firing, prepared: Prepared, targets: Targets) -> list[Execution]:
     task = prepared.task
-    clients = targets.of(prepared.group_ids, routing.means_every_host(task))
+    clients = targets.of(prepared)
     if firing.client_ids is not None:
         clients = [client for client in clients if client[0] in firing.client_ids]
     chosen = routing.choose(task, firing.scheduled, clients)
     is_scheduled = firing.execution_type == ExecutionType.SCHEDULED
+    now = timezone.now()
+    grace = timedelta(seconds=settings.QF_PENDING_GRACE)
+    longer = max(grace, timedelta(seconds=task.misfire_grace))
     run = run_id(task.pk, firing.scheduled, firing.unique)
 
     def make(client_id: str, group_id: int | None, shard: int | None, **extra: Any) -> Execution:
@@ -131,8 +106,13 @@ def _executions(firing: Firing, prepared: Prepared, targets: _Targets) -> list[E
             retry_interval=task.retry_interval,
             task_version=task.version,
             triggered_by=firing.triggered_by,
+            hold=Hold.LIMIT if client_id and limits.are_set() else "",
+            expires_at=max(firing.scheduled, now) + (longer if may_wait(client_id, group_id) else grace),
             **extra,
         )
+
+    def may_wait(client_id: str, group_id: int | None) -> bool:
+        return limits.are_set() or (waits(task) and (client_id, group_id) not in targets.online)
 
     if not chosen:
         # One row says that nobody was there, so that a run that could not happen is seen (and alerted on).
@@ -143,7 +123,7 @@ def _executions(firing: Firing, prepared: Prepared, targets: _Targets) -> list[E
                 None,
                 status=ExecutionStatus.FAILURE,
                 failure_reason=FailureReason.NO_ONLINE_CLIENT,
-                end_time=timezone.now(),
+                end_time=now,
             )
         ]
     if routing.is_sharded(task):

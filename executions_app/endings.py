@@ -8,12 +8,20 @@ from quartzflow.execution_status import LIVE, TERMINAL
 from tasks_app.actions import plan_next_delay
 from tasks_app.choices import ScheduleType
 
+from . import limits
 from .choices import ExecutionType
 from .models import Execution
 
 
 def after_end(pks: Iterable[int]) -> None:
-    """These executions have changed; for those that ended: when it was the last of its run, a fixed delay begins."""
+    """These executions have changed; for those that ended:
+
+    1. Others that wait for a free place go.
+    2. When it was the last of its run, a fixed delay begins.
+    """
+    pks = list(pks)
+    if pks and limits.are_set():
+        limits.let_go()
     ended = Execution.objects.filter(
         pk__in=pks,
         status__in=TERMINAL,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from quartzflow_agent.protocol import task_pb2
@@ -270,6 +271,7 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
     ends, retries, attempts = [], [], []
     valid = set(FailureReason.values)
     now = timezone.now()
+    grace = timedelta(seconds=settings.QF_PENDING_GRACE)
     for report in results:
         m, row = report.message, known[report.execution_id]
         try:
@@ -333,7 +335,11 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
         moved = Execution.objects.filter(
             execution_id=name, retry_count=attempt, status__in=LIVE, next_retry_at=None
         ).update(
-            retry_count=attempt + 1, next_retry_at=when, accepted_at=None, status=ExecutionStatus.RUNNING
+            retry_count=attempt + 1,
+            next_retry_at=when,
+            accepted_at=None,
+            status=ExecutionStatus.RUNNING,
+            expires_at=when + grace,
         )
         if moved:
             changed.append((known[name].pk,))

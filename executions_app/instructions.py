@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from quartzflow_agent.protocol import task_pb2
 
 from groups_app.selectors import bridges_of
@@ -92,17 +93,21 @@ def send_out(executions: list[Execution], tasks: Mapping[int, Prepared] | None =
     bridge_of = bridges_of({e.client_id for e in executions})
     batches: dict[str, list[tuple[str, bytes]]] = {}
     for execution in executions:
-        if execution.status == ExecutionStatus.PENDING and (bridge := bridge_of.get(execution.client_id)):
-            message = instruction(execution, tasks[execution.task_id].template)
+        if is_ready(execution) and (bridge := bridge_of.get(execution.client_id)):
+            message = instruction(execution, tasks[execution.task_id])
             batches.setdefault(bridge, []).append((execution.client_id, message.SerializeToString()))
     bridges.send_all([(bridge, {"type": "dispatch", "items": items}) for bridge, items in batches.items()])
     publish_executions(e.pk for e in executions)
 
 
-def instruction(execution: Execution, template: task_pb2.TaskExecution) -> task_pb2.TaskExecution:
+def is_ready(execution: Execution) -> bool:
+    return execution.status == ExecutionStatus.PENDING and not execution.hold
+
+
+def instruction(execution: Execution, prepared: Prepared) -> task_pb2.TaskExecution:
     """The whole instruction for one execution."""
     message = task_pb2.TaskExecution()
-    message.CopyFrom(template)
+    message.CopyFrom(prepared.template)
     message.execution_id = execution.execution_id
     message.run_id = execution.run_id
     message.params.update(execution.params)
@@ -116,6 +121,11 @@ def instruction(execution: Execution, template: task_pb2.TaskExecution) -> task_
     else:
         message.trigger = TRIGGERS[ExecutionType(execution.execution_type)]
         message.delay_ms = execution.delay_ms
+    if message.trigger == TRIGGERS[ExecutionType.SCHEDULED]:
+        # A host that comes to it later than a missed firing would be made up for does not run it any more.
+        grace = max(prepared.task.misfire_grace, settings.QF_PENDING_GRACE) * 1000 + execution.delay_ms
+        begun = max(execution.scheduled_time, execution.created_at)
+        message.expires_at = int(begun.timestamp() * 1000) + grace
     return message
 
 

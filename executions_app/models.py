@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from quartzflow.execution_status import ExecutionStatus
 from tasks_app.models import Task
 
-from .choices import ExecutionType, FailureReason
+from .choices import ExecutionType, FailureReason, Hold
 
 
 class Execution(models.Model):
@@ -55,6 +55,9 @@ class Execution(models.Model):
     cancelled_by = models.CharField(_("cancelled by"), max_length=150, blank=True)
     # The agent has stored the instruction; until then the bridge sends it again.
     accepted_at = models.DateTimeField(null=True)
+    hold = models.CharField(_("held back"), max_length=8, choices=Hold, blank=True)
+    # Pending, or between attempts, and not with its agent by then: it expires. Null: whatever holds it back ends it.
+    expires_at = models.DateTimeField(null=True)
     # Between two attempts the status stays RUNNING (it never moves back) and this says when the next begins.
     next_retry_at = models.DateTimeField(_("next attempt"), null=True)
 
@@ -76,6 +79,12 @@ class Execution(models.Model):
             models.Index(
                 fields=["client_id", "scheduled_time"],
                 name="idx_exec_live",
+                condition=Q(status__in=[ExecutionStatus.PENDING, ExecutionStatus.RUNNING]),
+            ),
+            # What of a task waits or runs: edits, concurrency, limits.
+            models.Index(
+                fields=["task", "status"],
+                name="idx_exec_live_task",
                 condition=Q(status__in=[ExecutionStatus.PENDING, ExecutionStatus.RUNNING]),
             ),
         ]

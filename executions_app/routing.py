@@ -12,6 +12,10 @@ from tasks_app.models import Task
 Target = tuple[str, int | None]  # client id, group id
 
 
+def is_broadcast(task: Task) -> bool:
+    return task.routing == Routing.BROADCAST
+
+
 def is_sharded(task: Task) -> bool:
     return task.routing == Routing.SHARDING
 

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 from quartzflow_agent.protocol import task_pb2
 
-from groups_app.choices import ClientStatus
+from groups_app.choices import ClientApproval, ClientStatus
 from groups_app.models import Client
 from quartzflow.execution_status import LIVE, ExecutionStatus
 
@@ -27,11 +27,13 @@ def pending_for_bridge(bridge_id: str, created_before: datetime) -> list[tuple[s
     Rows of disabled or deleted tasks are not sent; they expire.
     """
     now = timezone.now()
-    online = Client.objects.filter(bridge_id=bridge_id, status=ClientStatus.ONLINE).values("client_id")
+    online = Client.objects.filter(
+        bridge_id=bridge_id, status=ClientStatus.ONLINE, approval=ClientApproval.APPROVED
+    ).values("client_id")
     horizon = now + timedelta(seconds=settings.QF_DISPATCH_LOOKAHEAD)
     rows = list(
         Execution.objects.filter(
-            status__in=LIVE, accepted_at=None, client_id__in=online, created_at__lt=created_before
+            status__in=LIVE, hold="", accepted_at=None, client_id__in=online, created_at__lt=created_before
         )
         .exclude(status=ExecutionStatus.RUNNING, next_retry_at=None)
         .exclude(next_retry_at__gt=horizon)
@@ -39,7 +41,7 @@ def pending_for_bridge(bridge_id: str, created_before: datetime) -> list[tuple[s
     )
     tasks = load_tasks({row.task_id for row in rows})
     return [
-        (row.client_id, instruction(row, tasks[row.task_id].template))
+        (row.client_id, instruction(row, tasks[row.task_id]))
         for row in rows
         if row.task_id in tasks
         and (tasks[row.task_id].task.is_enabled or row.execution_type != ExecutionType.SCHEDULED)
@@ -49,17 +51,19 @@ def pending_for_bridge(bridge_id: str, created_before: datetime) -> list[tuple[s
 def expire_overdue(now: datetime | None = None) -> int:
     """End what can no longer happen, as the server's guess; the agent's own record wins over it later.
 
-    PENDING that no agent accepted in time → FAILURE expired; live ones whose agent is silent beyond timeout and grace
-    → FAILURE agent_lost. Returns how many ended.
+    What no agent accepted in time, at first or between attempts → FAILURE expired; live ones whose agent is silent
+    beyond timeout and grace → FAILURE agent_lost. Returns how many ended.
     """
     now = now or timezone.now()
     grace = timedelta(seconds=settings.QF_PENDING_GRACE)
+    expired = list(
+        Execution.objects.filter(status__in=LIVE, accepted_at=None, expires_at__lt=now)
+        .exclude(status=ExecutionStatus.RUNNING, next_retry_at=None)
+        .values_list("pk", flat=True)[:5000]
+    )
     # Both: one that makes up for a missed time has its whole grace from when it was made.
     overdue = Execution.objects.filter(
         status__in=LIVE, scheduled_time__lt=now - grace, created_at__lt=now - grace
-    )
-    expired = list(
-        overdue.filter(status=ExecutionStatus.PENDING, accepted_at=None).values_list("pk", flat=True)[:5000]
     )
     waiting = overdue.filter(status=ExecutionStatus.PENDING).exclude(accepted_at=None)
     # One that an online agent holds may queue behind the one before; one of an agent that is gone may not.
@@ -78,7 +82,7 @@ def expire_overdue(now: datetime | None = None) -> int:
     with transaction.atomic():
         for pks, reason in ((expired, FailureReason.EXPIRED), (lost, FailureReason.AGENT_LOST)):
             Execution.objects.filter(pk__in=pks, status__in=LIVE).update(
-                status=ExecutionStatus.FAILURE, failure_reason=reason, end_time=now
+                status=ExecutionStatus.FAILURE, failure_reason=reason, end_time=now, next_retry_at=None
             )
         after_end([*expired, *lost])
     if expired or lost:

@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 import structlog
 from celery import shared_task
+from django.db import transaction
 
 from tasks_app import calendars
 from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
-from . import control
+from . import control, limits
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
 from .sweeps import expire_overdue
@@ -43,4 +44,6 @@ def refresh_calendars() -> None:
 def housekeeping() -> None:
     """Every few seconds: end what can no longer happen. The configuration log is cut on the way."""
     expire_overdue()
+    with transaction.atomic():
+        limits.let_go()
     forget_old_changes()

@@ -14,6 +14,7 @@ from quartzflow.permissions import User, visible
 
 from .choices import ExecutorType
 from .executors import check_executor_config
+from .labels import check_selector
 from .models import SCHEDULE_FIELDS, Calendar, Task
 
 # What a caller may set; ids, versions, owner and times are not among it.
@@ -21,7 +22,7 @@ EDITABLE = (
     "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval",
     "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at",
     "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
-    "spread_seconds", "calendar_mode",
+    "spread_seconds", "calendar_mode", "selector", "offline_policy",
 )  # fmt: skip
 
 
@@ -49,6 +50,8 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | No
             errors["executor_config"] = wrong
     if not isinstance(task.labels, dict) or not all(isinstance(v, str) for v in task.labels.values()):
         errors["labels"] = [_("Must be an object of names and texts.")]
+    if wrong := check_selector(task.selector):
+        errors["selector"] = wrong
     _check_calendar(user, task, data, errors)
     _check_schedule(task, errors)
     groups = _check_groups(user, task, data, errors)

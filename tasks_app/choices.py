@@ -53,6 +53,13 @@ class Routing(models.TextChoices):
     SHARDING = "sharding", _("Sharded over all hosts")
 
 
+class OfflinePolicy(models.TextChoices):
+    """What a firing for every host does about hosts that are offline."""
+
+    FAIL = "fail", _("Leave them out")
+    WAIT = "wait", _("Wait for them, within the grace time")
+
+
 class CalendarMode(models.TextChoices):
     """How a task keeps to its calendar."""
 

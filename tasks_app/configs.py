@@ -84,8 +84,8 @@ def wire_config(config: dict[str, Any]) -> dict[str, str]:
 
 
 def fires_locally(task: Task) -> bool:
-    """Whether an agent may fire the task by itself: only when every host of its groups runs it anyway."""
-    return task.routing == Routing.BROADCAST
+    """Whether an agent may fire the task by itself: only when every host of its groups runs it anyway, at once."""
+    return task.routing == Routing.BROADCAST and not task.selector
 
 
 def _ms(moment: Any) -> int:

@@ -18,6 +18,7 @@ from .choices import (
     ConcurrencyPolicy,
     ExecutorType,
     MisfirePolicy,
+    OfflinePolicy,
     Routing,
     ScheduleType,
     TaskStatus,
@@ -109,6 +110,15 @@ class Task(models.Model):
     # Firings that the calendar did not allow.
     skipped_count = models.BigIntegerField(_("skipped firings"), default=0, editable=False)
     last_skipped_at = models.DateTimeField(_("last skipped"), null=True, editable=False)
+    selector = models.JSONField(
+        _("label selector"),
+        default=dict,
+        blank=True,
+        help_text=_("Only hosts of the groups with these labels; a list stands for any of its values."),
+    )
+    offline_policy = models.CharField(
+        _("hosts offline"), max_length=4, choices=OfflinePolicy, default=OfflinePolicy.FAIL
+    )
     # fixed_rate fires at anchor + n·interval, so its phase survives restarts and edits of other fields.
     anchor_at = models.DateTimeField(null=True, blank=True, editable=False)
     start_at = models.DateTimeField(_("not before"), null=True, blank=True)

@@ -43,7 +43,7 @@ class TaskSerializer(ModelSerializer[Task]):
             "retry_interval", "concurrency", "status", "created_by", "created_at", "updated_at", "owner", "groups",
             "group_ids", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at",
             "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing", "spread_seconds",
-            "calendar_id", "calendar_mode", "skipped_count", "last_skipped_at",
+            "selector", "offline_policy", "calendar_id", "calendar_mode", "skipped_count", "last_skipped_at",
             "version", "next_exec_time",
         ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from quartzflow_agent.protocol import task_pb2
 from executions_app import control
 from executions_app.choices import ExecutionType, FailureReason
 from executions_app.dispatch import Firing, fire
-from executions_app.instructions import instruction, instruction_template
+from executions_app.instructions import instruction, load_tasks
 from executions_app.models import Execution
 from executions_app.sweeps import expire_overdue, pending_for_bridge
 from groups_app import presence
@@ -120,7 +120,7 @@ def test_running_by_hand_works_for_a_disabled_task_and_takes_parameters():
     (execution,) = control.do_trigger_task(people.admin(), task, {"day": "星期一", "n": 3, "dry": True})
     assert execution.execution_type == ExecutionType.MANUAL
     assert execution.params == {"day": "星期一", "n": "3", "dry": "true"}
-    message = instruction(execution, instruction_template(task))
+    message = instruction(execution, load_tasks({task.pk})[task.pk])
     assert (message.trigger, dict(message.params)["n"]) == ("manual", "3")
 
 
@@ -186,8 +186,10 @@ class TestGivingUp:
         assert self.reason_after(61) == FailureReason.EXPIRED
 
     def test_one_that_makes_up_for_a_missed_time_has_its_grace_from_when_it_was_made(self):
-        self.fire()
-        Execution.objects.update(created_at=NOON + timedelta(minutes=30))
+        people.online_client()
+        task = people.task()
+        with time_machine.travel(NOON + timedelta(minutes=30), tick=False):
+            fire([Firing(task.pk, NOON)])
         assert self.reason_after(1850) == ""
         assert self.reason_after(1861) == FailureReason.EXPIRED
 

@@ -11,7 +11,7 @@ from executions_app import control, ingest
 from executions_app.choices import FailureReason
 from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Progress
-from executions_app.instructions import instruction, instruction_template
+from executions_app.instructions import instruction, load_tasks
 from executions_app.models import Execution
 from executions_app.sweeps import expire_overdue, pending_for_bridge
 from executions_app.tasks import fire_one
@@ -104,7 +104,7 @@ def test_a_changed_spread_moves_what_waits(clock):
     task, before = waiting(clock, spread_seconds=600)
     assert 0 < before.delay_ms == schedule.spread_delay_ms(task.pk, "web-1", 600) < 600_000
     assert configs.task_config(task).spread_seconds == 600
-    assert instruction(before, instruction_template(task)).delay_ms == before.delay_ms
+    assert instruction(before, load_tasks({task.pk})[task.pk]).delay_ms == before.delay_ms
     assert edit(task, spread_seconds=0).delay_ms == 0
 
 
@@ -113,7 +113,7 @@ def test_a_run_by_hand_and_another_attempt_are_not_delayed(clock):
     (by_hand,) = control.do_trigger_task(people.admin(), task)
     assert by_hand.delay_ms == 0
     row.next_retry_at, row.retry_count = NOON, 1
-    assert instruction(row, instruction_template(task)).delay_ms == 0
+    assert instruction(row, load_tasks({task.pk})[task.pk]).delay_ms == 0
 
 
 def test_a_lost_host_has_its_share_of_the_spread_before_it_is_given_up(clock):
