@@ -52,6 +52,9 @@ class Env:
     behind_proxy: bool
     debug: bool
     legacy_clients: bool
+    bridge_workers: int
+    bridge_metrics_port: int  # TCP, on the loopback address; 0: not served
+    bridge_limits: tuple[tuple[str, float], ...]  # by name, of quic_bridge.limits.Limits
     time_zone: str
 
 
@@ -157,6 +160,22 @@ def _secret(text: str) -> str:
     return text
 
 
+def _workers(text: str) -> int:
+    if not re.fullmatch(r"\d{1,2}", text, re.ASCII) or not 1 <= int(text) <= 64:
+        raise ValueError("must be a number from 1 to 64")
+    return int(text)
+
+
+def _limits(text: str) -> tuple[tuple[str, float], ...]:
+    limits = []
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+            raise ValueError(f"must be like rate=5000,silence=60; this is none: {part.strip()!r}")
+        limits.append((name, float(value)))
+    return tuple(limits)
+
+
 def _zone(text: str) -> str:
     if text not in available_timezones():
         raise ValueError("must be a time zone name such as Asia/Shanghai or UTC")
@@ -251,6 +270,27 @@ VARIABLES: dict[str, Variable] = {
         _switch,
         False,
         "Whether agents of the earlier protocol are let in besides our own.",
+    ),
+    "bridge_workers": Variable(
+        "QF_BRIDGE_WORKERS",
+        _workers,
+        1,
+        "How many processes share the agents' UDP port; each serves about 3,000 busy agents.",
+    ),
+    "bridge_metrics_port": Variable(
+        "QF_BRIDGE_METRICS_PORT",
+        _port,
+        0,
+        "The TCP port on 127.0.0.1 where the bridge serves Prometheus metrics; each further worker has the next one.",
+        "not served",
+    ),
+    "bridge_limits": Variable(
+        "QF_BRIDGE_LIMITS",
+        _limits,
+        (),
+        "Other limits of what agents may cost the bridge than the usual, such as `rate=5000,silence=60`; see"
+        " [operations](operations.md#limits-of-the-bridge).",
+        "the usual ones",
     ),
     "time_zone": Variable(
         "QF_TIME_ZONE",

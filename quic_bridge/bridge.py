@@ -11,6 +11,7 @@ import structlog
 from aioquic.quic.configuration import QuicConfiguration
 from quartzflow_agent.protocol.constants import CLOSE_GO_AWAY
 
+from . import metrics
 from .commands import Commands
 from .configs import Configs
 from .domain import Domain, Pulse, Unavailable
@@ -98,6 +99,7 @@ class Bridge:
                 "heartbeats": _every(HEARTBEATS, self.inbound.save_heartbeats),
                 "presence": _every(PRESENCE, self._save_presence),
                 "timeouts": _every(1.0, self._check),
+                "loop lag": metrics.LagGauge().watch(),
             }.items()
         ]
         stopped = asyncio.create_task(stop.wait())
@@ -172,6 +174,10 @@ class Bridge:
         await self.configs.save_applied()
 
     async def _check(self) -> None:
+        metrics.CONNECTIONS.set(len(self.server.connections))
+        metrics.AGENTS.set(len(self.registry))
+        metrics.REPORTS_WAITING.set(self.writer.waiting)
+        metrics.DATAGRAMS_DROPPED.set(self.server.socket.dropped)
         self.server.check()
         self.logs.expire()
         await self.configs.repeat()

@@ -9,6 +9,7 @@ from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.protocol.constants import CLOSE_REVOKED
 from quartzflow_agent.protocol.framing import FramingError
 
+from .metrics import INSTRUCTED
 from .registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ class Commands:
                 connection.wake()
             if number % CHUNK == 0:
                 await asyncio.sleep(0)
+        INSTRUCTED.inc(sent)
         return sent
 
     def cancel(self, items: Iterable[tuple[str, str, str]]) -> None:

@@ -10,7 +10,8 @@ from quartzflow_agent.protocol import agent_pb2, task_pb2
 from quartzflow_agent.protocol.constants import CLOSE_INTERNAL, CLOSE_SUPERSEDED
 from quartzflow_agent.protocol.framing import FramingError
 
-from . import inputs
+from . import inputs, metrics
+from .closing import Close
 from .configs import Configs
 from .domain import (
     Accepted,
@@ -26,7 +27,6 @@ from .domain import (
 from .logs import Logs
 from .registry import Registry
 from .server import Connection
-from .session import Close
 from .writer import Receipt, Submission, Writer
 
 log = structlog.get_logger(__name__)
@@ -67,10 +67,14 @@ class Inbound:
         }
 
     def received(self, connection: Connection, item: inputs.Input) -> None:
+        metrics.MESSAGES.labels(type(item).__name__).inc()
         self._handlers[type(item)](connection, item)
 
     def closed(self, connection: Connection, close: Close) -> None:
         client_id, session_id = connection.session.client_id, connection.session.session_id
+        metrics.CLOSED.labels(str(close.code)).inc()
+        if close.limit:
+            metrics.LIMITED.labels(close.limit).inc()
         self._configs.forget(connection)
         self._logs.forget(connection)
         if self._registry.remove(connection):
@@ -95,6 +99,7 @@ class Inbound:
 
     def committed(self, batch: Sequence[Submission], outcome: IngestOutcome) -> None:
         """Answer what has been committed; called by the writer."""
+        metrics.COMMITTED.inc(len(outcome.committed))
         done: dict[Connection, list[str]] = {}
         for submission in batch:
             receipt = submission.receipt
@@ -238,6 +243,7 @@ class Inbound:
 
     def _answered(self, connection: Connection, item: inputs.ExecutionsAnswered) -> None:
         client_id = connection.session.client_id
+        metrics.ANSWERED.inc(len(item.execution_ids))
         if item.error:
             # The reason is one word of the domain's list; what follows a colon is for people.
             reason, _, text = item.error.partition(":")

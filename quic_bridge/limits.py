@@ -1,19 +1,33 @@
-"""What one session may cost the bridge."""
+"""What agents may cost the bridge. Each limit closes, or does not let in, the offender alone, and counts a metric."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from quartzflow_agent.protocol.constants import MAX_FRAME, OFFLINE_AFTER, REGISTER_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Beyond any of these, the session is closed with a reason."""
+    """Set by QF_BRIDGE_LIMITS. Beyond those of a session, it is closed with a reason; beyond the others, a new
+    connection is not answered: its client repeats the first packet with growing intervals."""
 
+    # Of all connections. A handshake takes about 2 ms of work, so that the last of `unregistered` is through within
+    # its client's patience.
+    unregistered: int = 1000  # connections at once that have not registered
+    handshakes: float = 500  # a second
+    handshakes_burst: float = 1000
+    # Of one IP address; many agents may share one.
+    address_handshakes: float = 200  # a second
+    address_handshakes_burst: float = 1000
+
+    # Of one session.
     register_timeout: float = REGISTER_TIMEOUT  # seconds from the first packet to the REGISTER frame
     silence: float = OFFLINE_AFTER  # seconds without a frame
     first_frame: int = 64 * 1024  # bytes, of the REGISTER frame
     frame: int = MAX_FRAME  # bytes
     side_streams: int = 8  # open at once
+    buffered: int = 16 * 1024 * 1024  # bytes of incomplete frames, all streams together
     backlog: int = 32 * 1024 * 1024  # bytes written to the peer that it has not acknowledged
     # A bucket of frames: each costs 1, and 1 more for every 16 KiB; a pull costs PULL_COST.
     rate: float = 2_000  # refilled per second
@@ -22,3 +36,33 @@ class Limits:
 
 PULL_COST = 50
 COST_UNIT = 16 * 1024  # bytes
+
+
+def changed(limits: Iterable[tuple[str, float]]) -> Limits:
+    """The limits with these in the place of the defaults. Raises ValueError naming one that does not exist."""
+    names = [field.name for field in fields(Limits)]
+    values: dict[str, Any] = {}
+    for name, value in limits:
+        if name not in names:
+            raise ValueError(f"QF_BRIDGE_LIMITS: there is no {name!r}; there are: {', '.join(names)}")
+        values[name] = int(value) if isinstance(getattr(Limits(), name), int) else value
+    return replace(Limits(), **values)
+
+
+class Bucket:
+    """Grants `rate` a second on average, and up to `burst` at once."""
+
+    __slots__ = ("at", "left")
+
+    def __init__(self, burst: float, now: float) -> None:
+        self.left = burst
+        self.at = now
+
+    def take(self, rate: float, burst: float, now: float) -> bool:
+        """Take one, if there is one."""
+        self.left = min(self.left + (now - self.at) * rate, burst)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True

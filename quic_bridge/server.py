@@ -22,18 +22,17 @@ from quartzflow_agent.protocol.constants import (
 from quartzflow_agent.protocol.text import cut_utf8
 
 from . import tuning
+from .admission import Admission
+from .closing import Close
 from .inputs import Input
 from .limits import Limits
-from .session import CONTROL_STREAM, Close, Facts, Session
+from .session import CONTROL_STREAM, Facts, Session
 from .udp import Address, UdpSocket
 
 log = structlog.get_logger(__name__)
 
 CONNECTION_ID = 8  # bytes
 REASON = 256  # bytes of a reason on the wire
-# Handshakes at once: each takes about 2 ms of work, so that the last of them is through within its client's patience.
-# Further ones are not answered; their clients repeat the first packet with growing intervals.
-MAX_UNREGISTERED = 1000
 
 
 class Handler(Protocol):
@@ -229,7 +228,7 @@ class Server:
         self._config = config
         self._facts = facts
         self._limits = limits
-        self._unregistered = 0
+        self._admission = Admission(limits, self.loop.time())
         self._dirty: list[Connection] = []
         self._scheduled = False
         self.socket = UdpSocket(sock, self._datagram_received, self._flush)
@@ -240,7 +239,7 @@ class Server:
 
     def registered(self) -> None:
         """One of the connections counts no longer among the unregistered."""
-        self._unregistered -= 1
+        self._admission.unregistered -= 1
         self._freezer.connected(self.loop.time())
 
     def flush_soon(self, connection: Connection) -> None:
@@ -276,7 +275,7 @@ class Server:
             self.routes.pop(cid, None)
         self.connections.discard(connection)
         if not connection.session.client_id:
-            self._unregistered -= 1
+            self._admission.unregistered -= 1
         self.handler.closed(connection, close)
 
     def transmit(self, connection: Connection, now: float) -> None:
@@ -324,16 +323,16 @@ class Server:
             and header.packet_type == QuicPacketType.INITIAL
             and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE
             and self.accepting
-            and self._unregistered < MAX_UNREGISTERED
         ):
-            connection = self._connect(header.destination_cid, address)
+            ip = address[0].removeprefix("::ffff:")
+            if self._admission.admit(ip, self.loop.time()):
+                connection = self._connect(header.destination_cid, ip)
         return connection
 
-    def _connect(self, original_cid: bytes, address: Address) -> Connection:
+    def _connect(self, original_cid: bytes, ip: str) -> Connection:
         quic = QuicConnection(configuration=self._config, original_destination_connection_id=original_cid)
         session = Session(uuid.uuid4().hex, self._facts, self._limits, self.loop.time())
-        connection = Connection(self, quic, session, address[0].removeprefix("::ffff:"))
+        connection = Connection(self, quic, session, ip)
         self.routes[original_cid] = self.routes[quic.host_cid] = connection
         self.connections.add(connection)
-        self._unregistered += 1
         return connection

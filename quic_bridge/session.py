@@ -22,6 +22,7 @@ from quartzflow_agent.protocol.constants import (
 )
 from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
+from .closing import Close, PeerError
 from .inputs import (
     ChunkReceived,
     ConfigApplied,
@@ -62,22 +63,6 @@ class State(Enum):
     REGISTERING = "registering"
     REGISTERED = "registered"
     CLOSED = "closed"
-
-
-class PeerError(Exception):
-    """The agent broke a rule of the protocol; closes the session."""
-
-    def __init__(self, reason: str, code: int = CLOSE_PROTOCOL) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """How a session ends: application error code, and a reason for people."""
-
-    code: int
-    reason: str
 
 
 class Session:
@@ -128,7 +113,7 @@ class Session:
             except (FramingError, messages.MessageError) as error:
                 self.close(CLOSE_PROTOCOL, str(error))
             except PeerError as error:
-                self.close(error.code, str(error))
+                self.close(error.code, str(error), error.limit)
         return inputs
 
     def reset(self, stream_id: int) -> None:
@@ -141,19 +126,20 @@ class Session:
     def check(self, now: float) -> None:
         """Close the session when it has not registered in time, or is silent for too long."""
         if self.state is State.CONNECTED and now - self._opened_at >= self._limits.register_timeout:
-            self.close(CLOSE_REGISTER_TIMEOUT, f"not registered within {self._limits.register_timeout:g} s")
+            reason = f"not registered within {self._limits.register_timeout:g} s"
+            self.close(CLOSE_REGISTER_TIMEOUT, reason, "register_timeout")
         elif now - self.heard_at >= self._limits.silence:
-            self.close(CLOSE_SILENT, f"silent for {self._limits.silence:g} s")
+            self.close(CLOSE_SILENT, f"silent for {self._limits.silence:g} s", "silence")
 
     def check_backlog(self, unacknowledged: int) -> None:
         """Close the session of an agent that does not read; `unacknowledged` is in bytes."""
         if unacknowledged > self._limits.backlog:
-            self.close(CLOSE_FLOOD, f"{unacknowledged} bytes not read")
+            self.close(CLOSE_FLOOD, f"{unacknowledged} bytes not read", "backlog")
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, limit: str = "") -> None:
         """End the session; the first reason stays."""
         if self.closing is None:
-            self.closing = Close(code, reason)
+            self.closing = Close(code, reason, limit)
             self.state = State.CLOSED
 
     def take_output(self) -> bytes:
@@ -340,7 +326,7 @@ class Session:
         decoder = self._side.get(stream_id)
         if decoder is None:
             if len(self._side) >= self._limits.side_streams:
-                raise PeerError(f"more than {self._limits.side_streams} streams", CLOSE_FLOOD)
+                raise PeerError(f"more than {self._limits.side_streams} streams", CLOSE_FLOOD, "side_streams")
             decoder = self._side[stream_id] = FrameDecoder(self._limits.frame)
         for frame in decoder.feed(data):
             self._charge(1 + len(frame.payload) / COST_UNIT, now)
@@ -353,6 +339,13 @@ class Session:
             if decoder.buffered:
                 raise PeerError(f"stream {stream_id} ended within a frame")
             del self._side[stream_id]
+        elif decoder.buffered > self._limits.buffered // (self._limits.side_streams + 1):
+            self._check_buffered()
+
+    def _check_buffered(self) -> None:
+        held = self._control.buffered + sum(side.buffered for side in (self._side or {}).values())
+        if held > self._limits.buffered:
+            raise PeerError(f"{held} bytes of incomplete frames", CLOSE_FLOOD, "buffered")
 
     def _check_own(self, client_id: str) -> None:
         if client_id not in ("", self.client_id):
@@ -367,7 +360,7 @@ class Session:
     def _spare(self, cost: float) -> None:
         self._spared -= cost
         if self._spared < 0:
-            raise PeerError(f"more than {self._limits.rate:g} frames a second", CLOSE_FLOOD)
+            raise PeerError(f"more than {self._limits.rate:g} frames a second", CLOSE_FLOOD, "rate")
 
     # --- Writing ---
 

@@ -49,6 +49,11 @@ def close_of(quic: QuicConnection) -> ConnectionTerminated | None:
     return event
 
 
+def host_ids(quic: QuicConnection) -> list[bytes]:
+    """The ids by which the peer may address this end now."""
+    return [issued.cid for issued in quic._host_cids]
+
+
 def unacknowledged(quic: QuicConnection, stream_id: int) -> int:
     """Bytes written to a stream that the peer has not acknowledged."""
     stream = quic._streams.get(stream_id)

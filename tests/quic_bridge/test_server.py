@@ -318,12 +318,15 @@ async def test_nothing_is_left_of_connections_that_have_ended(connect, bridge):
     await eventually(lambda: not bridge.server.connections)
     assert bridge.server.routes == {}
     assert len(bridge.registry) == 0
-    assert bridge.server._unregistered == 0
+    assert bridge.server._admission.unregistered == 0
 
 
-async def test_further_handshakes_wait_while_too_many_are_under_way(pki, bridge, monkeypatch):
-    monkeypatch.setattr(server, "MAX_UNREGISTERED", 1)
-    async with AsyncExitStack() as stack, agent(bridge.port, pki.ca) as first:
+async def test_further_handshakes_wait_while_too_many_are_under_way(pki, domain, redis_url):
+    async with (
+        running(pki, domain, limits=Limits(unregistered=1)) as bridge,
+        AsyncExitStack() as stack,
+        agent(bridge.port, pki.ca) as first,
+    ):
         second = asyncio.create_task(stack.enter_async_context(agent(bridge.port, pki.ca)))
         await asyncio.sleep(0.3)
         assert len(bridge.server.connections) == 1

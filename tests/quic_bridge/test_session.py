@@ -8,8 +8,9 @@ from quartzflow_agent.protocol import backbone_pb2 as pb
 from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
 from quic_bridge import inputs
+from quic_bridge.closing import Close
 from quic_bridge.limits import Limits
-from quic_bridge.session import Close, Facts, Session, State, encode_push
+from quic_bridge.session import Facts, Session, State, encode_push
 
 REGISTER = encode(
     messages.data(pb.MESSAGE_TYPE_REGISTER, agent_pb2.RegisterRequest(client_id="host-1"), "m0")

@@ -30,6 +30,7 @@ class FrameDecoder:
     def __init__(self, max_size: int = MAX_FRAME) -> None:
         self.max_size = max_size  # bytes; may be changed between two calls of feed()
         self._buffer = bytearray()
+        self._needed = HEADER  # bytes until the incomplete frame says more
         self._error = ""
 
     @property
@@ -47,15 +48,20 @@ class FrameDecoder:
             raise FramingError(self._error)
         if self._buffer:
             self._buffer += data
+            # A large frame comes in thousands of datagrams: it is looked at once it is whole, not with each.
+            if len(self._buffer) < self._needed:
+                return []
             data = bytes(self._buffer)
             self._buffer.clear()
         frames: List[Frame] = []
         position, end = 0, len(data)
+        self._needed = HEADER
         while end - position >= HEADER:
             size = int.from_bytes(data[position : position + HEADER], "big")
             if not 0 < size <= self.max_size:
                 raise self._fail(f"frame length {size} is not in 1..{self.max_size}")
             if end - position - HEADER < size:
+                self._needed = HEADER + size
                 break
             position += HEADER + size
             try:

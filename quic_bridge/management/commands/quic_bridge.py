@@ -11,9 +11,10 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from quic_bridge import server, tuning, udp
+from quic_bridge import metrics, server, tuning, udp
 from quic_bridge.bridge import Bridge
 from quic_bridge.domain import Domain, Unavailable
+from quic_bridge.limits import Limits, changed
 
 WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  compared with, not bound to
 
@@ -47,6 +48,7 @@ class Command(BaseCommand):
         try:
             tuning.check_version()
             config = server.configuration(pki / "server.pem", pki / "server.key")
+            limits = changed(settings.ENV.bridge_limits)
             sock = udp.bind(host, port)
         except FileNotFoundError as error:
             raise CommandError(
@@ -55,14 +57,17 @@ class Command(BaseCommand):
         except (OSError, ValueError, tuning.WrongVersionError) as error:
             raise CommandError(str(error)) from error
         try:
-            asyncio.run(_serve(host, sock, config, bridge_id))
+            with metrics.served(settings.ENV.bridge_metrics_port):
+                asyncio.run(_serve(host, sock, config, limits, bridge_id))
         except Unavailable as error:
             raise CommandError(f"the database is not available: {error}") from error
         finally:
             sock.close()
 
 
-async def _serve(host: str, sock: socket.socket, config: QuicConfiguration, bridge_id: str) -> None:
+async def _serve(
+    host: str, sock: socket.socket, config: QuicConfiguration, limits: Limits, bridge_id: str
+) -> None:
     port = sock.getsockname()[1]
     name = socket.gethostname()
     bridge = Bridge(
@@ -72,6 +77,7 @@ async def _serve(host: str, sock: socket.socket, config: QuicConfiguration, brid
         config=config,
         domain=Domain(),
         layer=get_channel_layer(),
+        limits=limits,
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
