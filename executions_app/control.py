@@ -122,6 +122,7 @@ def renew_waiting(tasks: Iterable[Task], user: User | None) -> None:
             timeout=task.timeout,
             max_retries=task.retry_count,
             retry_interval=task.retry_interval,
+            retry_max_interval=task.retry_max_interval,
             task_version=task.version,
         )
 

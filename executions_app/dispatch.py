@@ -1,6 +1,6 @@
 """From firings to execution rows to instructions on their way to agents (design: the way of one firing, step 2)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,14 +57,19 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
         wanted: list[Execution] = []
         for firing, prepared in due:
             wanted += _executions(firing, prepared, targets)
-        new = insert_new(Execution, wanted, conflict="execution_id")
-        fresh = [e for e in wanted if e.execution_id in new]
-        for execution in fresh:
-            execution.pk = new[execution.execution_id]
-        after_end(e.pk for e in fresh if e.status in TERMINAL)
-        if limits.are_set():
-            limits.let_go()
-        transaction.on_commit(lambda: send_out(fresh, tasks))
+        return insert(wanted, tasks)
+
+
+def insert(wanted: Sequence[Execution], tasks: Mapping[int, Prepared]) -> list[Execution]:
+    """Insert rows (steps 3 to 5 of `fire`); in a transaction. Returns those that were new."""
+    new = insert_new(Execution, wanted, conflict="execution_id")
+    fresh = [e for e in wanted if e.execution_id in new]
+    for execution in fresh:
+        execution.pk = new[execution.execution_id]
+    after_end(e.pk for e in fresh if e.status in TERMINAL)
+    if limits.are_set():
+        limits.let_go()
+    transaction.on_commit(lambda: send_out(fresh, tasks))
     return fresh
 
 
@@ -83,55 +88,61 @@ def _executions(firing: Firing, prepared: Prepared, targets: Targets) -> list[Ex
     if firing.client_ids is not None:
         clients = [client for client in clients if client[0] in firing.client_ids]
     chosen = routing.choose(task, firing.scheduled, clients)
-    is_scheduled = firing.execution_type == ExecutionType.SCHEDULED
-    now = timezone.now()
-    grace = timedelta(seconds=settings.QF_PENDING_GRACE)
-    longer = max(grace, timedelta(seconds=task.misfire_grace))
-    run = run_id(task.pk, firing.scheduled, firing.unique)
-
-    def make(client_id: str, group_id: int | None, shard: int | None, **extra: Any) -> Execution:
-        return Execution(
-            execution_id=execution_id(task.pk, firing.scheduled, client_id, shard, firing.unique),
-            run_id=run,
-            task_id=task.pk,
-            task_name=task.name,
-            client_id=client_id,
-            group_id=group_id,
-            execution_type=firing.execution_type,
-            scheduled_time=firing.scheduled,
-            delay_ms=spread_delay_ms(task.pk, client_id, task.spread_seconds) if is_scheduled else 0,
-            params=dict(firing.params),
-            timeout=task.timeout,
-            max_retries=task.retry_count,
-            retry_interval=task.retry_interval,
-            task_version=task.version,
-            triggered_by=firing.triggered_by,
-            hold=Hold.LIMIT if client_id and limits.are_set() else "",
-            expires_at=max(firing.scheduled, now) + (longer if may_wait(client_id, group_id) else grace),
-            **extra,
-        )
-
-    def may_wait(client_id: str, group_id: int | None) -> bool:
-        return limits.are_set() or (waits(task) and (client_id, group_id) not in targets.online)
-
     if not chosen:
         # One row says that nobody was there, so that a run that could not happen is seen (and alerted on).
-        return [
-            make(
-                "",
-                None,
-                None,
-                status=ExecutionStatus.FAILURE,
-                failure_reason=FailureReason.NO_ONLINE_CLIENT,
-                end_time=now,
-            )
-        ]
+        nobody = {"status": ExecutionStatus.FAILURE, "failure_reason": FailureReason.NO_ONLINE_CLIENT}
+        return [new_execution(firing, task, ("", None), end_time=timezone.now(), **nobody)]
     if routing.is_sharded(task):
         total = len(chosen)
-        return [
-            make(c, g, index, shard_index=index, shard_total=total) for index, (c, g) in enumerate(chosen)
-        ]
-    return [make(client_id, group_id, None) for client_id, group_id in chosen]
+        return [new_execution(firing, task, client, shard=(n, total)) for n, client in enumerate(chosen)]
+    patient = {client for client in chosen if client not in targets.online} if waits(task) else set()
+    return [new_execution(firing, task, client, patient=client in patient) for client in chosen]
+
+
+def new_execution(
+    firing: Firing,
+    task: Task,
+    target: routing.Target,
+    *,
+    shard: tuple[int, int] | None = None,
+    patient: bool = False,
+    **extra: Any,
+) -> Execution:
+    """The row, not saved yet, of one target.
+
+    shard:   its index and how many there are
+    patient: the host may take its time to come, up to the task's grace time
+    """
+    client_id, group_id = target
+    limited = bool(client_id) and limits.are_set()
+    wait = settings.QF_PENDING_GRACE
+    if patient or limited:
+        wait = max(wait, task.misfire_grace)
+    is_scheduled = firing.execution_type == ExecutionType.SCHEDULED
+    index, total = shard or (None, None)
+    return Execution(
+        execution_id=execution_id(task.pk, firing.scheduled, client_id, index, firing.unique),
+        run_id=run_id(task.pk, firing.scheduled, firing.unique),
+        task_id=task.pk,
+        task_name=task.name,
+        client_id=client_id,
+        group_id=group_id,
+        execution_type=firing.execution_type,
+        scheduled_time=firing.scheduled,
+        delay_ms=spread_delay_ms(task.pk, client_id, task.spread_seconds) if is_scheduled else 0,
+        shard_index=index,
+        shard_total=total,
+        params=dict(firing.params),
+        timeout=task.timeout,
+        max_retries=task.retry_count,
+        retry_interval=task.retry_interval,
+        retry_max_interval=task.retry_max_interval,
+        task_version=task.version,
+        triggered_by=firing.triggered_by,
+        hold=Hold.LIMIT if limited else "",
+        expires_at=max(firing.scheduled, timezone.now()) + timedelta(seconds=wait),
+        **extra,
+    )
 
 
 def new_firing(task: Task, execution_type: ExecutionType, **extra: Any) -> Firing:

@@ -15,7 +15,7 @@ from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.protocol.constants import ERROR_LIMIT
 from quartzflow_agent.protocol.text import tail_utf8
 from quartzflow_agent.schedule import execution_id as execution_name
-from quartzflow_agent.schedule import run_id
+from quartzflow_agent.schedule import retry_delay, run_id
 
 from groups_app.models import Client
 from quartzflow.bulk import insert_new, update_from_values
@@ -34,10 +34,12 @@ log = structlog.get_logger(__name__)
 _LIVE_SQL = f"t.status IN ({', '.join(str(s.value) for s in sorted(LIVE))})"
 _GUESSES_SQL = ", ".join(f"'{reason.value}'" for reason in sorted(SERVER_GUESSES))
 # A result ends what is live, and corrects an end that was only the server's guess.
-_END_SQL = (
+_OPEN_SQL = (
     f"({_LIVE_SQL} OR (t.status = {ExecutionStatus.FAILURE.value} AND t.failure_reason IN ({_GUESSES_SQL})))"
-    " AND t.retry_count = v.retry_count"
 )
+_END_SQL = f"{_OPEN_SQL} AND t.retry_count = v.retry_count"
+# The agent tries its own firings again by itself: each further attempt's end takes the place of the one before.
+_LOCAL_END_SQL = f"({_OPEN_SQL} OR (t.local AND v.retry_count > t.retry_count))"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class _Known:
     retry_count: int
     max_retries: int
     retry_interval: int
+    retry_max_interval: int
     local: bool
     failure_reason: str
 
@@ -154,7 +157,8 @@ def _publish(changed: set[int], grown: list[tuple[int, int, str]]) -> None:
 
 def _read(ids: set[str]) -> dict[str, _Known]:
     columns = (
-        "pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "local", "failure_reason",
+        "pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "retry_max_interval", "local",
+        "failure_reason",
     )  # fmt: skip
     rows = Execution.objects.filter(execution_id__in=ids).values_list("execution_id", *columns)
     return {name: _Known(*values) for name, *values in rows}
@@ -203,6 +207,7 @@ def _insert_local(results: list[Result], outcome: IngestOutcome) -> dict[str, _K
                 scheduled_time=scheduled,
                 local=True,
                 timeout=task.timeout if task else 300,
+                max_retries=task.retry_count if task else 0,
                 retry_count=m.retry_count,
                 task_version=task.version if task else 0,
             )
@@ -268,7 +273,7 @@ def _reject(reports: list[Rejected]) -> set[int]:
 
 def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
     """Ends, but for those that are tried again: they stay RUNNING until their next attempt."""
-    ends, retries, attempts = [], [], []
+    ends, local_ends, retries, attempts = [], [], [], []
     valid = set(FailureReason.values)
     now = timezone.now()
     grace = timedelta(seconds=settings.QF_PENDING_GRACE)
@@ -302,34 +307,35 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
             status in (ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT)
             and reason != FailureReason.REJECTED
             and m.attempt < row.max_retries
-            and not row.local
+            and row.status in LIVE
         )
-        if again:
-            retries.append((m.execution_id, m.attempt, now + timedelta(seconds=row.retry_interval)))
+        end = (m.execution_id, m.attempt, status, started, ended, duration, exit_code, reason, None)
+        if row.local or m.local:
+            local_ends.append((*end, True))  # whoever fired it retries it
+        elif again:
+            wait = retry_delay(row.retry_interval, m.attempt, row.retry_max_interval)
+            retries.append((m.execution_id, m.attempt, now + timedelta(seconds=wait)))
         else:
-            ends.append(
-                (
-                    m.execution_id,
-                    m.attempt if not row.local else row.retry_count,
-                    status,
-                    started,
-                    ended,
-                    duration,
-                    exit_code,
-                    reason,
-                    None,
-                )
-            )
+            ends.append(end)
+    columns = (
+        "status", "start_time", "end_time", "duration", "exit_code", "failure_reason", "next_retry_at",
+    )  # fmt: skip
     changed = update_from_values(
         Execution,
         key=("execution_id", "retry_count"),
-        columns=(
-            "status", "start_time", "end_time", "duration", "exit_code", "failure_reason", "next_retry_at",
-        ),
+        columns=columns,
         rows=ends,
         where=_END_SQL,
         returning=("id",),
-    )  # fmt: skip
+    )
+    changed += update_from_values(
+        Execution,
+        key=("execution_id",),
+        columns=("retry_count", *columns, "local"),
+        rows=local_ends,
+        where=_LOCAL_END_SQL,
+        returning=("id",),
+    )
     # Attempt n has failed; the row moves on to attempt n + 1, once: the condition is on the old count.
     for name, attempt, when in retries:
         moved = Execution.objects.filter(
@@ -354,7 +360,10 @@ def _save_outputs(
 
     def current(report: Progress | Result) -> bool:
         row = known[report.execution_id]
-        return report.message.attempt == row.retry_count or (row.local and isinstance(report, Result))
+        attempt = report.message.attempt
+        return attempt == row.retry_count or (
+            isinstance(report, Result) and row.local and attempt > row.retry_count
+        )
 
     increments = [r for r in mine if isinstance(r, Progress) and r.message.output and current(r)]
     return save_outputs(

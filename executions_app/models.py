@@ -49,6 +49,9 @@ class Execution(models.Model):
     timeout = models.IntegerField(_("timeout"), default=300, help_text="s, as it was when fired")
     max_retries = models.IntegerField(default=0)
     retry_interval = models.IntegerField(default=60, help_text="s")
+    retry_max_interval = models.IntegerField(default=0, help_text="s; 0: every attempt waits the same")
+    # Who retries by hand gets new executions; each names the one that it repeats.
+    retry_of = models.BigIntegerField(null=True)
     task_version = models.BigIntegerField(default=0)
     local = models.BooleanField(_("fired by the host itself"), default=False)
     triggered_by = models.CharField(_("triggered by"), max_length=150, blank=True)

@@ -67,3 +67,16 @@ class Targets:
 def waits(task: Task) -> bool:
     """Whether a firing of the task waits for hosts that are offline."""
     return task.offline_policy == OfflinePolicy.WAIT and routing.is_broadcast(task)
+
+
+def members(prepared: Prepared, client_ids: Iterable[str]) -> dict[str, int | None]:
+    """Those of these clients, with their groups, that are hosts of the task, online or not."""
+    found = Client.objects.filter(client_id__in=list(client_ids), approval=ClientApproval.APPROVED)
+    if prepared.group_ids is not None:
+        found = found.filter(group_id__in=prepared.group_ids)
+    selector = prepared.task.selector
+    return {
+        client_id: group_id
+        for client_id, group_id, labels in found.values_list("client_id", "group_id", "labels")
+        if matches(selector, labels)
+    }

@@ -19,10 +19,10 @@ from .models import SCHEDULE_FIELDS, Calendar, Task
 
 # What a caller may set; ids, versions, owner and times are not among it.
 EDITABLE = (
-    "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count", "retry_interval",
-    "concurrency", "status", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at",
-    "start_at", "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
-    "spread_seconds", "calendar_mode", "selector", "offline_policy",
+    "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count",
+    "retry_interval", "retry_max_interval", "concurrency", "status", "is_global", "labels", "schedule_type",
+    "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
+    "concurrency_policy", "routing", "spread_seconds", "calendar_mode", "selector", "offline_policy",
 )  # fmt: skip
 
 

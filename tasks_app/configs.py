@@ -103,6 +103,7 @@ def task_config(task: Task) -> task_pb2.TaskConfig:
         timeout=task.timeout,
         retry_count=task.retry_count,
         retry_interval=task.retry_interval,
+        retry_max_interval=task.retry_max_interval,
         enabled=task.is_enabled,
         version=task.version,
         schedule_type=task.schedule_type,

@@ -70,6 +70,12 @@ class Task(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(86400)],
         help_text=_("Seconds."),
     )
+    retry_max_interval = models.IntegerField(
+        _("longest retry interval"),
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(86400)],
+        help_text=_("Seconds. The interval doubles with each attempt, up to this; 0: it stays the same."),
+    )
     concurrency = models.IntegerField(
         _("concurrency"),
         default=1,

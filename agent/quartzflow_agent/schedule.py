@@ -259,6 +259,14 @@ def _from_ms(milliseconds: int) -> datetime | None:
     return EPOCH + timedelta(milliseconds=milliseconds) if milliseconds else None
 
 
+def retry_delay(interval: int, attempt: int, longest: int) -> int:
+    """Seconds between the end of a failed attempt (0: the first) and the next one.
+
+    Always `interval`; with `longest` it doubles with each attempt, up to that.
+    """
+    return min(interval << min(attempt, 20), max(longest, interval)) if longest else interval
+
+
 def spread_delay_ms(task_id: int | str, client_id: str, spread_seconds: int) -> int:
     """How long this client waits after the nominal time: always the same, evenly within `spread_seconds`."""
     return zlib.crc32(f"{task_id}/{client_id}".encode()) % (spread_seconds * 1000) if spread_seconds else 0

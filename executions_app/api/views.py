@@ -12,10 +12,11 @@ from rest_framework.response import Response
 
 from executions_app import control
 from executions_app.models import Execution
+from executions_app.retries import do_retry_executions
 from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
 from quartzflow.api.fields import ModelSerializer
-from quartzflow.api.requests import get_or_404, user_of
-from quartzflow.errors import InvalidInput, NotAllowed
+from quartzflow.api.requests import get_or_404, object_body, user_of
+from quartzflow.errors import InvalidInput, NotAllowed, NotFound
 
 
 class ExecutionSerializer(ModelSerializer[Execution]):
@@ -24,10 +25,10 @@ class ExecutionSerializer(ModelSerializer[Execution]):
     class Meta:
         model = Execution
         fields = [
-            "id", "execution_id", "run_id", "task_id", "task_name", "client_id", "group_id", "execution_type", "status",
-            "scheduled_time", "start_time", "end_time", "duration", "exit_code", "retry_count", "max_retries",
-            "next_retry_at", "failure_reason", "params", "shard_index", "shard_total", "local", "triggered_by",
-            "cancelled_by", "created_at",
+            "id", "execution_id", "run_id", "task_id", "task_name", "client_id", "group_id", "execution_type",
+            "status", "scheduled_time", "start_time", "end_time", "duration", "exit_code", "retry_count",
+            "max_retries", "next_retry_at", "retry_of", "hold", "delay_ms", "failure_reason", "params",
+            "shard_index", "shard_total", "local", "triggered_by", "cancelled_by", "created_at",
         ]  # fmt: skip
 
 
@@ -73,6 +74,24 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
     def cancel(self, request: Request, pk: str) -> Response:
         control.do_cancel_executions(user_of(request), [get_or_404(self.get_queryset(), pk)])
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
+
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:
+        """Run one that failed again, on its host; answers the new execution."""
+        execution = get_or_404(self.get_queryset(), pk)
+        (again,) = do_retry_executions(user_of(request), [execution])[:1]
+        return Response(self.get_serializer(get_or_404(self.get_queryset(), again.pk)).data)
+
+    @action(detail=False, methods=["post"], url_path="retry")
+    def retry_many(self, request: Request) -> Response:
+        """Run those of `ids` again; answers the ids of the new executions."""
+        ids = object_body(request).get("ids")
+        if not isinstance(ids, list) or not ids or not all(type(pk) is int for pk in ids):
+            raise InvalidInput({"ids": [_("Must be a list of execution ids.")]})
+        found = list(self.get_queryset().filter(pk__in=ids))
+        if len(found) != len(set(ids)):
+            raise NotFound
+        return Response({"execution_ids": [e.pk for e in do_retry_executions(user_of(request), found)]})
 
     @action(detail=False)
     def stats(self, request: Request) -> Response:

@@ -39,12 +39,12 @@ class TaskSerializer(ModelSerializer[Task]):
     class Meta:
         model = Task
         fields = [
-            "id", "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count",
-            "retry_interval", "concurrency", "status", "created_by", "created_at", "updated_at", "owner", "groups",
-            "group_ids", "is_global", "labels", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at",
-            "end_at", "misfire_policy", "misfire_grace", "concurrency_policy", "routing", "spread_seconds",
-            "selector", "offline_policy", "calendar_id", "calendar_mode", "skipped_count", "last_skipped_at",
-            "version", "next_exec_time",
+            "id", "name", "description", "executor_type", "executor_config", "cron_expr", "timeout",
+            "retry_count", "retry_interval", "retry_max_interval", "concurrency", "status", "created_by",
+            "created_at", "updated_at", "owner", "groups", "group_ids", "is_global", "labels", "schedule_type",
+            "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
+            "concurrency_policy", "routing", "spread_seconds", "selector", "offline_policy", "calendar_id",
+            "calendar_mode", "skipped_count", "last_skipped_at", "version", "next_exec_time",
         ]  # fmt: skip
 
     def get_groups(self, task: Task) -> list[str]:
