@@ -1,10 +1,18 @@
 """Fixtures for tests of the agent."""
 
+import sys
+
 import pytest
+from quartzflow_agent import cli
 from quartzflow_agent.paths import Home
+from quartzflow_agent.store.database import open_database
 from quartzflow_agent.store.thread import StoreThread
 
+from tests.agent.engine_rig import Rig
 from tests.agent.fake_server import FakeServer, make_certificates, running
+from tests.agent.records import fill
+from tests.agent.running_agent import agent_in, joined
+from tests.agent.support import until
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +40,47 @@ async def store(home):
 async def server(certificates):
     async with running(FakeServer(certificates)) as started:
         yield started
+
+
+@pytest.fixture
+async def rig(home, store):
+    made = Rig(home, store)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def agent(home, server, certificates):
+    async with agent_in(home, joined(home, server, certificates)) as started:
+        await until(lambda: server.peers)
+        yield started
+
+
+@pytest.fixture
+def quicflow(monkeypatch, capsys):
+    """Run a command; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["quicflow", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def filled(home):
+    """A home with records."""
+    return fill(home)
+
+
+@pytest.fixture
+def db(tmp_path):
+    connection = open_database(tmp_path / "store.sqlite3")
+    yield connection
+    connection.close()
