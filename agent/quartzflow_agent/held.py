@@ -12,7 +12,7 @@ from quartzflow_agent.executors.output import saved_output
 from quartzflow_agent.executors.process import process_created
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.runner import AGENT_STOPPED, Run
-from quartzflow_agent.schedule import Schedule
+from quartzflow_agent.schedule import Schedule, retry_delay
 from quartzflow_agent.store.records import FAILURE, TIMEOUT, Ending, Open, utc
 
 EXECUTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -110,6 +110,7 @@ def next_attempt(
     again.CopyFrom(instruction)
     again.attempt += 1
     again.trigger = RETRY
-    again.delay_ms = ending.finished_at + config.retry_interval * 1000 - again.scheduled_time
+    wait = retry_delay(config.retry_interval, instruction.attempt, config.retry_max_interval)
+    again.delay_ms = ending.finished_at + wait * 1000 - again.scheduled_time
     again.expires_at = 0
     return again

@@ -150,6 +150,19 @@ async def test_the_agent_retries_what_it_fired_itself(rig):
     assert (stats[0].total, stats[0].failure) == (1, 1)
 
 
+async def test_the_pause_between_its_attempts_doubles_up_to_a_limit(rig):
+    await rig.configure(task_config(retry_count=4, retry_interval=10, retry_max_interval=25))
+    await rig.accept(instruction(task_version=0), local=True)
+    for number, wait in enumerate([10, 20, 25, 25]):
+        await rig.running("exec_1")
+        rig.executor.end("exec_1", 1)
+        await rig.ended(number + 1)
+        await rig.clock.advance(wait - 1, step=5)
+        assert rig.executor.running == []
+        await rig.clock.advance(1)
+    await rig.running("exec_1")
+
+
 async def test_the_agent_does_not_retry_what_the_server_fired(rig):
     await rig.configure(task_config(retry_count=3, retry_interval=1))
     await rig.accept(instruction(task_version=0))

@@ -4,8 +4,9 @@ import asyncio
 import json
 
 import pytest
-from quartzflow_agent.executors import Job, Output, Rejected
+from quartzflow_agent.executors import Job, Output, ProcessRunner, Rejected, executors
 from quartzflow_agent.executors.http import MAX_BODY, HttpExecutor
+from quartzflow_agent.protocol import task_pb2
 
 from tests.agent.support import instruction, until
 from tests.services import free_port
@@ -68,6 +69,12 @@ async def test_a_2xx_answer_is_a_success(site, job):
     assert line == "GET /hook?secret=1 HTTP/1.1"
     assert fields["x-qf-execution-id"] == "exec_1"
     assert wanted.output.head == f"GET {site.url}/hook\nHTTP/1.1 200 OK\nhello"
+
+
+async def test_it_is_loaded_with_the_first_task_that_needs_it(site, job):
+    outcome = await executors(ProcessRunner())[task_pb2.HTTP].run(job(url=site.url))
+    assert (outcome.exit_code, outcome.reason) == (None, "")
+    assert len(site.requests) == 1
 
 
 async def test_method_headers_body_and_parameters_are_sent(site, job):

@@ -26,6 +26,11 @@ def test_it_does_not_need_the_server():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_what_only_some_tasks_need_is_loaded_with_them():
+    code = "import sys, quartzflow_agent.cli.app; assert not {'httpx', 'django'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_it_starts_quickly():
     """The command's imports, with everything that it takes to run."""
     code = (

@@ -66,8 +66,8 @@ def _fit(text: str, cells: int) -> str:
 
 
 def seconds(milliseconds: int) -> str:
-    """2300 → 2.3s."""
-    return f"{milliseconds / 1000:.1f}s"
+    """2300 → 2.3s, 12 → 12ms."""
+    return f"{milliseconds / 1000:.1f}s" if milliseconds >= 100 else f"{milliseconds}ms"
 
 
 def percent(part: int, whole: int) -> str:
