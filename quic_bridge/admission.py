@@ -1,6 +1,7 @@
 """Whether the bridge answers a first packet."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -16,8 +17,10 @@ QUIET = 10.0  # seconds between two log lines about the same limit
 class Admission:
     """Counts the connections that have not registered, and the handshakes of all and of each address."""
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Limits, now: float, lag: Callable[[float], float] = lambda now: 0.0) -> None:
+        """`lag` tells how late the event loop is, in seconds."""
         self.unregistered = 0
+        self._lag = lag
         self._limits = limits
         self._all = Bucket(limits.handshakes_burst, now)
         self._addresses: dict[str, Bucket] = {}
@@ -28,6 +31,9 @@ class Admission:
         limits = self._limits
         if self.unregistered >= limits.unregistered:
             return self._refuse("unregistered", ip)
+        # Who is there already comes first: an agent that is not answered in time connects anew, which costs more.
+        if self._lag(now) > limits.lag:
+            return self._refuse("lag", ip)
         # The address first: what a flooding one is denied costs the others nothing.
         if not self._bucket(ip, now).take(limits.address_handshakes, limits.address_handshakes_burst, now):
             return self._refuse("address_handshakes", ip)

@@ -21,6 +21,7 @@ from .logs import Logs
 from .registry import Registry
 from .server import Server
 from .session import Facts
+from .steering import Steering
 from .wake import Wake
 from .writer import Writer
 
@@ -49,6 +50,7 @@ class Bridge:
         domain: Domain,
         layer: Any,
         limits: Limits | None = None,
+        steering: Steering | None = None,
     ) -> None:
         self.bridge_id = bridge_id
         self.endpoint = endpoint
@@ -61,7 +63,16 @@ class Bridge:
         self.inbound = Inbound(bridge_id, self.registry, self.writer, self.configs, self.logs)
         self.config_changed = asyncio.Event()
         self.wake = Wake(layer, bridge_id, self.commands, self.logs, self.config_changed)
-        self.server = Server(sock, config, self.facts, self.inbound, limits or Limits())
+        self.lag = metrics.LagGauge()
+        self.server = Server(
+            sock,
+            config,
+            self.facts,
+            self.inbound,
+            limits or Limits(),
+            steering or Steering(0, 1),
+            self.lag.now,
+        )
         self.port = self.server.port
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,7 +110,7 @@ class Bridge:
                 "heartbeats": _every(HEARTBEATS, self.inbound.save_heartbeats),
                 "presence": _every(PRESENCE, self._save_presence),
                 "timeouts": _every(1.0, self._check),
-                "loop lag": metrics.LagGauge().watch(),
+                "loop lag": self.lag.watch(),
             }.items()
         ]
         stopped = asyncio.create_task(stop.wait())

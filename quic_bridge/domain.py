@@ -85,9 +85,8 @@ class Domain:
         return Pulse(
             config_version=configs.current_version(),
             scheduler_alive=scheduler_alive(),
-            endpoints=[
-                bridge.endpoint for bridge in bridges if bridge.bridge_id != bridge_id and bridge.endpoint
-            ],
+            # The workers of one port have one endpoint; the one that agents have reached us by they know.
+            endpoints=sorted({bridge.endpoint for bridge in bridges} - {"", endpoint}),
         )
 
     def register(self, info: RegisterInfo) -> RegisterOutcome:

@@ -12,9 +12,10 @@ class Limits:
     """Set by QF_BRIDGE_LIMITS. Beyond those of a session, it is closed with a reason; beyond the others, a new
     connection is not answered: its client repeats the first packet with growing intervals."""
 
-    # Of all connections. A handshake takes about 2 ms of work, so that the last of `unregistered` is through within
-    # its client's patience.
-    unregistered: int = 1000  # connections at once that have not registered
+    # Of all connections. A handshake and a registration take about 4 ms of work together. More of them at once than
+    # are through within their clients' patience, and all of that work is for nothing, and is asked for again.
+    unregistered: int = 400  # connections at once that have not registered
+    lag: float = 0.2  # seconds that the event loop is late
     handshakes: float = 500  # a second
     handshakes_burst: float = 1000
     # Of one IP address; many agents may share one.

@@ -54,18 +54,25 @@ class LagGauge:
 
     def __init__(self) -> None:
         self._found: deque[tuple[float, float]] = deque()  # (when, seconds), falling seconds
+        self._last = 0.0  # seconds
+        self._due = float("inf")
+
+    def now(self, now: float) -> float:
+        """Seconds that the loop is late now, also in the middle of a long turn; `now` is the loop's time."""
+        return max(self._last, now - self._due)
 
     async def watch(self) -> None:
         """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + TICK
+            self._due = loop.time() + TICK
             await asyncio.sleep(TICK)
             now = loop.time()
-            self.add(now, now - due)
+            self.add(now, now - self._due)
 
     def add(self, now: float, lag: float) -> None:
         """Take one measurement; the longest within WINDOW is what the gauge shows."""
+        self._last = lag
         if lag > STALL:
             log.warning("event loop stalled", seconds=round(lag, 3))
         while self._found and self._found[-1][1] <= lag:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from .closing import Close
 from .inputs import Input
 from .limits import Limits
 from .session import CONTROL_STREAM, Facts, Session
+from .steering import Steering
 from .udp import Address, UdpSocket
 
 log = structlog.get_logger(__name__)
@@ -217,6 +219,8 @@ class Server:
         facts: Facts,
         handler: Handler,
         limits: Limits,
+        steering: Steering,
+        lag: Callable[[float], float],
     ) -> None:
         """Takes a bound socket (`udp.bind`) and starts reading from it; set `accepting` to let agents in."""
         self.loop = asyncio.get_running_loop()
@@ -228,7 +232,8 @@ class Server:
         self._config = config
         self._facts = facts
         self._limits = limits
-        self._admission = Admission(limits, self.loop.time())
+        self._steering = steering
+        self._admission = Admission(limits, self.loop.time(), lag)
         self._dirty: list[Connection] = []
         self._scheduled = False
         self.socket = UdpSocket(sock, self._datagram_received, self._flush)
@@ -330,7 +335,11 @@ class Server:
         return connection
 
     def _connect(self, original_cid: bytes, ip: str) -> Connection:
-        quic = QuicConnection(configuration=self._config, original_destination_connection_id=original_cid)
+        quic = tuning.SteeredConnection(
+            configuration=self._config,
+            original_destination_connection_id=original_cid,
+            steering=self._steering,
+        )
         session = Session(uuid.uuid4().hex, self._facts, self._limits, self.loop.time())
         connection = Connection(self, quic, session, ip)
         self.routes[original_cid] = self.routes[quic.host_cid] = connection

@@ -9,8 +9,11 @@ import gc
 
 import aioquic
 from aioquic import tls
+from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated
+
+from .steering import Steering
 
 AIOQUIC = "1.7"  # the minor version whose internals this module knows
 ACK_DELAY = 0.02  # seconds; ours. Most answers leave sooner and carry the ACK along (`acknowledge_now`)
@@ -47,6 +50,31 @@ def close_of(quic: QuicConnection) -> ConnectionTerminated | None:
     """How the connection ends, as soon as either side has closed it; the event comes three probe timeouts later."""
     event: ConnectionTerminated | None = quic._close_event
     return event
+
+
+class SteeredConnection(QuicConnection):
+    """A server's connection whose ids all lead to one of the workers that share a port: `steering` says which."""
+
+    def __init__(
+        self,
+        *,
+        configuration: QuicConfiguration,
+        original_destination_connection_id: bytes,
+        steering: Steering,
+    ) -> None:
+        self._steering = steering
+        super().__init__(
+            configuration=configuration, original_destination_connection_id=original_destination_connection_id
+        )
+        first = self._host_cids[0]
+        first.cid = steering.steer(first.cid)
+        self.host_cid = self._local_initial_source_connection_id = first.cid
+
+    def _replenish_connection_ids(self) -> None:
+        super()._replenish_connection_ids()
+        for issued in self._host_cids:
+            if not issued.was_sent:
+                issued.cid = self._steering.steer(issued.cid)
 
 
 def host_ids(quic: QuicConnection) -> list[bytes]:

@@ -98,8 +98,10 @@ class UdpSocket:
         self._loop.remove_writer(self._sock)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound UDP socket for UdpSocket; "::" serves IPv4 as well. Raises OSError naming host and port."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound UDP socket for UdpSocket; "::" serves IPv4 as well. Raises OSError naming host and port.
+
+    shared: others that say so too may bind the same port."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
@@ -112,6 +114,8 @@ def bind(host: str, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setblocking(False)
         sock.bind(address)
     except OSError as error:

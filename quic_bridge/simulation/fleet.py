@@ -85,13 +85,15 @@ class Fleet:
 
     def socket_for(self, number: int) -> UdpSocket:
         while len(self._sockets) <= number // AGENTS_PER_SOCKET:
-            self._sockets.append(self.new_socket())
+            self.new_socket()
         return self._sockets[number // AGENTS_PER_SOCKET]
 
     def new_socket(self) -> UdpSocket:
         """A socket on a free port, whose datagrams find their agent."""
         host = "::" if self._family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  replies alone are read
-        return UdpSocket(udp.bind(host, 0), self._datagram_received, self._flush)
+        sock = UdpSocket(udp.bind(host, 0), self._datagram_received, self._flush)
+        self._sockets.append(sock)
+        return sock
 
     def flush_soon(self, agent: SimulatedAgent) -> None:
         self._dirty.append(agent)

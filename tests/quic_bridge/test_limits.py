@@ -24,7 +24,7 @@ def test_limits_are_set_by_name():
     limits = changed([("rate", 5000.0), ("frame", 1024.0)])
     assert (limits.rate, limits.frame, limits.silence) == (5000.0, 1024, Limits().silence)
     assert isinstance(limits.frame, int)
-    with pytest.raises(ValueError, match="there is no 'speed'; there are: unregistered, handshakes"):
+    with pytest.raises(ValueError, match="there is no 'speed'; there are: unregistered, lag"):
         changed([("speed", 1.0)])
 
 
@@ -51,6 +51,25 @@ def test_all_addresses_together_have_a_limit():
     assert [gate.admit(f"192.0.2.{number}", 0) for number in range(3)] == [True, True, False]
     assert gate.admit("192.0.2.9", 1)
     assert limited("handshakes") - before == 1
+
+
+def test_a_bridge_that_does_not_keep_up_lets_nobody_new_in():
+    late = 0.0
+    gate = Admission(Limits(lag=0.2), now=0, lag=lambda now: late)
+    assert gate.admit("192.0.2.1", 0)
+    before, late = limited("lag"), 0.3
+    assert not gate.admit("192.0.2.1", 0)
+    assert limited("lag") == before + 1
+
+
+async def test_lateness_is_known_within_the_turn_that_causes_it():
+    gauge = metrics.LagGauge()
+    loop = asyncio.get_running_loop()
+    assert gauge.now(loop.time()) == 0
+    watching = asyncio.create_task(gauge.watch())
+    await asyncio.sleep(0)
+    assert gauge.now(loop.time() + 1) > 0.9
+    watching.cancel()
 
 
 def test_addresses_do_not_pile_up(monkeypatch):
