@@ -136,12 +136,16 @@ async def test_sigterm_waits_for_what_runs_and_says_goodbye(home, server, certif
     joined(home, server, certificates, stop_timeout=5.0)
     async with process(home) as started:
         await until(lambda: server.peers)
-        server.peers[0].execute(now(config={"command": "sleep 1; echo done"}))
+        server.peers[0].execute(now(config={"command": "umask; sleep 1; echo done"}))
         await until(lambda: server.progresses)
         started.send_signal(signal.SIGTERM)
         _, errors = await asyncio.wait_for(started.communicate(), 20)
     assert started.returncode == 0
     assert server.ended == {"exec_1": "SUCCESS"}
+    umask = os.umask(0)
+    os.umask(umask)
+    # What tasks write is as private as the host's owner wants it, not as the agent's own files are.
+    assert server.results[0].output == f"{umask:04o}\ndone\n"
     await until(lambda: server.closed)
     lines = errors.decode().splitlines()
     assert [line.split(" ")[2] for line in lines][-2:] == ["ended", "stopped"]

@@ -1,7 +1,6 @@
 """quicflow agent: join, run, status."""
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -132,7 +131,6 @@ def run(
     home = Home.find()
     config = load(home)
     use_pidfd()
-    os.umask(0o077)
     try:
         asyncio.run(_run(home, config))
     except AlreadyRunning as error:
