@@ -11,12 +11,13 @@ from django.utils.translation import gettext as _
 
 from quartzflow import bridges
 from quartzflow.audit import difference, record
-from quartzflow.errors import Conflict, InvalidInput
-from quartzflow.permissions import User, check, check_create
+from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from quartzflow.permissions import User, allowed, check, check_create
 
-from .choices import ClientApproval
+from .choices import ClientApproval, ClientKind
 from .models import Client, EnrollmentToken, Group
 from .secrets import ENROLLMENT_PREFIX, new_token, token_hash
+from .selectors import bridges_of, clients_for
 
 GROUP_FIELDS = ("name", "description", "tags")
 
@@ -100,23 +101,106 @@ def do_create_enrollment_token(
     return row, token
 
 
-def do_revoke_enrollment_token(user: User, token: EnrollmentToken) -> None:
+def do_revoke_enrollment_token(user: User | None, token: EnrollmentToken) -> None:
     """No further host gets in by it; those that did stay. Raises NotAllowed; Conflict when it was revoked before."""
-    check(user, token.group, "manage_hosts")
+    if user is not None:
+        check(user, token.group, "manage_hosts")
     with transaction.atomic():
         if not EnrollmentToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
             raise Conflict(_("The token has been revoked already."))
-        record(user, "enrollment_token.revoke", token)
+        record(user or "system", "enrollment_token.revoke", token)
 
 
-def do_revoke_client(user: User, client: Client) -> None:
-    """Throw a client's credential away and close its session at once."""
-    check(user, client, "change")
+def may_manage(user: User, client: Client) -> bool:
+    """Whether the user may decide about a host: by a right on hosts, or as manager of its group."""
+    return allowed(user, client, "change") or (
+        client.group is not None and allowed(user, client.group, "manage_hosts")
+    )
+
+
+def _check_host(user: User | None, client: Client) -> None:
+    """Raises NotAllowed, or NotFound to who may not even see the host. None: the server's own operator."""
+    if user is None or may_manage(user, client):
+        return
+    raise NotAllowed if clients_for(user).filter(pk=client.pk).exists() else NotFound
+
+
+def _change_host(
+    user: User | None,
+    client: Client,
+    verb: str,
+    fields: dict[str, Any],
+    changes: dict[str, Any],
+    message: bridges.Close | bridges.Reconnect | None,
+) -> None:
+    """Write, record, and after commit tell the bridge that holds the client's session."""
     with transaction.atomic():
-        Client.objects.filter(pk=client.pk).update(
-            approval=ClientApproval.REVOKED, credential_hash="", updated_at=timezone.now()
-        )
-        record(user, "client.revoke", client)
-        if client.bridge_id:
-            message: bridges.Close = {"type": "close", "client_id": client.client_id, "reason": "revoked"}
-            transaction.on_commit(lambda: bridges.send(client.bridge_id, message))
+        Client.objects.filter(pk=client.pk).update(**fields, updated_at=timezone.now())
+        record(user or "system", f"client.{verb}", client, changes)
+        holder = bridges_of([client.client_id]).get(client.client_id)
+        if holder and message is not None:
+            transaction.on_commit(lambda: bridges.send(holder, message))
+    client.refresh_from_db()
+
+
+NO_CREDENTIAL: dict[str, Any] = {
+    "credential_hash": "",
+    "credential_next_hash": "",
+    "credential_rotating": False,
+    "approved_ip": "",
+}
+
+
+def do_revoke_client(user: User | None, client: Client) -> None:
+    """Throw a client's credential away and close its session at once."""
+    _check_host(user, client)
+    close: bridges.Close = {"type": "close", "client_id": client.client_id, "reason": "revoked"}
+    fields = {**NO_CREDENTIAL, "approval": ClientApproval.REVOKED}
+    _change_host(user, client, "revoke", fields, {"approval": [client.approval, "revoked"]}, close)
+
+
+def do_reset_client(user: User | None, client: Client) -> None:
+    """Let a host with this client id be enrolled anew, with an enrollment token; its session ends.
+
+    For a host that has lost its credential, that was revoked, or that gets an agent in the place of quic-flow.
+    """
+    _check_host(user, client)
+    close: bridges.Close = {"type": "close", "client_id": client.client_id, "reason": "reset"}
+    fields = {**NO_CREDENTIAL, "approval": ClientApproval.APPROVED, "kind": ClientKind.AGENT}
+    _change_host(user, client, "reset", fields, {"approval": [client.approval, "approved"]}, close)
+
+
+def do_rotate_client(user: User | None, client: Client) -> None:
+    """Give an agent another credential when it next registers, which a session that is open does at once.
+
+    The old one is valid until the new one has been used. Raises Conflict for a client without a credential.
+    """
+    _check_host(user, client)
+    if not client.credential_hash:
+        raise Conflict(_("The host has no credential: it has to be enrolled."))
+    again: bridges.Reconnect = {
+        "type": "reconnect",
+        "client_id": client.client_id,
+        "reason": "new credential",
+    }
+    fields = {"credential_rotating": True, "credential_next_hash": ""}
+    _change_host(user, client, "rotate", fields, {}, again)
+
+
+def do_approve_client(user: User | None, client: Client, group: Group, *, ip: str = "") -> None:
+    """Give a quic-flow client that awaits it work, in a group: it is the one at the address that it has now.
+
+    `ip`: approve only if this is still that address. Raises Conflict, NotAllowed.
+    """
+    if user is not None:
+        if client.group is not None:
+            _check_host(user, client)
+        check(user, group, "manage_hosts")
+    if client.approval != ClientApproval.PENDING:
+        raise Conflict(_("The host does not await approval."))
+    if not client.ip or (ip and ip != client.ip):
+        raise Conflict(_("The host's address has changed: look at it again."))
+    again: bridges.Reconnect = {"type": "reconnect", "client_id": client.client_id, "reason": "approved"}
+    fields = {"approval": ClientApproval.APPROVED, "approved_ip": client.ip, "group": group}
+    changes = {"ip": client.ip, "group": group.name, "approval": [client.approval, "approved"]}
+    _change_host(user, client, "approve", fields, changes, again)

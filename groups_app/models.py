@@ -79,6 +79,11 @@ class Client(models.Model):
     credential_hash = models.CharField(
         max_length=64, blank=True, editable=False
     )  # SHA-256 of 256 random bits
+    # A rotation is under way: the credential that takes the place of the above once it has been used.
+    credential_rotating = models.BooleanField(default=False, editable=False)
+    credential_next_hash = models.CharField(max_length=64, blank=True, editable=False)
+    # The source address that a quic-flow client, which has no credential, was approved at.
+    approved_ip = models.CharField(_("approved address"), max_length=64, blank=True, editable=False)
     bridge_id = models.CharField(max_length=128, blank=True, editable=False)
     # One connection of the client; whoever reports for an older one is not listened to any more.
     session_id = models.CharField(max_length=36, blank=True, editable=False)

@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from quartzflow_agent.protocol.constants import PROTOCOL_VERSION
 
+from quartzflow.audit import record
 from quartzflow.bulk import update_from_values
 
 from .choices import ClientApproval, ClientKind, ClientStatus
@@ -53,6 +54,7 @@ class RegisterOutcome:
     client_id: str = ""
     credential: str = ""
     group: str = ""
+    approved: bool = True  # False: a quic-flow client that gets no work yet
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,19 @@ def register(info: RegisterInfo) -> RegisterOutcome:
     4. Mark the client online on this bridge under this session.
     """
     if info.protocol_version != PROTOCOL_VERSION:
-        return _refused(
+        return refused(
             "protocol_version",
             f"this server speaks agent protocol {PROTOCOL_VERSION}, the agent {info.protocol_version}:"
             " install the agent version that belongs to the server",
         )
     if not CLIENT_ID.match(info.client_id):
-        return _refused(
+        return refused(
             "invalid", "client id: 1 to 64 of letters, digits, '.', '_' and '-', not starting with a sign"
         )
     if bool(info.credential) == bool(info.enrollment_token):
-        return _refused("invalid", "send either a credential or an enrollment token")
+        return refused("invalid", "send either a credential or an enrollment token")
     if len(info.labels) > MAX_LABELS:
-        return _refused("invalid", f"labels: at most {MAX_LABELS}")
+        return refused("invalid", f"labels: at most {MAX_LABELS}")
     with transaction.atomic():
         client = (
             Client.objects.select_for_update().select_related(None).filter(client_id=info.client_id).first()
@@ -100,7 +102,7 @@ def register(info: RegisterInfo) -> RegisterOutcome:
         if not outcome.accepted or client is None:
             log.warning("registration refused", client=info.client_id, ip=info.ip, code=outcome.code)
             return outcome
-        _mark_online(info, client)
+        mark_online(info, client)
     log.info(
         "client registered",
         client=info.client_id,
@@ -111,19 +113,20 @@ def register(info: RegisterInfo) -> RegisterOutcome:
     return outcome
 
 
-def _refused(code: str, message: str) -> RegisterOutcome:
+def refused(code: str, message: str) -> RegisterOutcome:
+    """The answer to who is not let in."""
     return RegisterOutcome(accepted=False, code=code, message=message)
 
 
 def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome, Client | None]:
     now = timezone.now()
     if client is not None and client.approval == ClientApproval.REVOKED:
-        return _refused(
+        return refused(
             "revoked", f"client {info.client_id} was revoked; an operator must remove it first"
         ), None
-    if client is not None and client.credential_hash:
+    if client is not None and (client.credential_hash or client.kind != ClientKind.AGENT):
         # A token lets new hosts in; it must not let anybody take over a name that is in use.
-        return _refused(
+        return refused(
             "bad_token",
             f"client id {info.client_id} is taken; choose another, or have an operator reset its credential",
         ), None
@@ -136,7 +139,7 @@ def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome,
     )
     row = token.select_related("group").first()
     if row is None or not token.update(uses=F("uses") + 1):
-        return _refused(
+        return refused(
             "bad_token", "the enrollment token is unknown, used up, expired or revoked: make a new one"
         ), None
     if info.group and info.group != row.group.name:
@@ -158,17 +161,36 @@ def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome,
 
 def _authenticate(info: RegisterInfo, client: Client | None) -> RegisterOutcome:
     # Unknown client and wrong credential answer alike: neither tells which names exist.
-    if client is None or not token_matches(info.credential, client.credential_hash):
-        return _refused(
+    is_next = client is not None and token_matches(info.credential, client.credential_next_hash)
+    if client is None or not (is_next or token_matches(info.credential, client.credential_hash)):
+        return refused(
             "bad_credential", "unknown client or wrong credential: join again with an enrollment token"
         )
     if client.approval == ClientApproval.REVOKED:
-        return _refused("revoked", "this client was revoked by an operator")
+        return refused("revoked", "this client was revoked by an operator")
     group = Group.objects.filter(pk=client.group_id or 0).values_list("name", flat=True).first() or ""
-    return RegisterOutcome(True, client_id=info.client_id, group=group)
+    credential = _rotate(client, is_next) if client.credential_rotating else ""
+    return RegisterOutcome(True, client_id=info.client_id, group=group, credential=credential)
 
 
-def _mark_online(info: RegisterInfo, client: Client) -> None:
+def _rotate(client: Client, is_next: bool) -> str:
+    """One step of a rotation; returns the credential to issue, "" once the new one has been used.
+
+    Until then the old one is valid, and each registration by it issues another one: an answer may get lost.
+    """
+    if is_next:
+        Client.objects.filter(pk=client.pk).update(
+            credential_hash=client.credential_next_hash, credential_next_hash="", credential_rotating=False
+        )
+        record("system", "client.rotated", client)
+        return ""
+    credential = new_token(CREDENTIAL_PREFIX)
+    Client.objects.filter(pk=client.pk).update(credential_next_hash=token_hash(credential))
+    return credential
+
+
+def mark_online(info: RegisterInfo, client: Client) -> None:
+    """The client has this session now."""
     now = timezone.now()
     client.status = ClientStatus.ONLINE
     client.bridge_id = info.bridge_id

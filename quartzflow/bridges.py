@@ -78,7 +78,15 @@ class Close(TypedDict):
     reason: str
 
 
-BridgeMessage = Dispatch | Config | Cancel | LogWatch | LogFetch | Close
+class Reconnect(TypedDict):
+    """The client must register again: what it is or has, on the server, has changed."""
+
+    type: Literal["reconnect"]
+    client_id: str
+    reason: str
+
+
+BridgeMessage = Dispatch | Config | Cancel | LogWatch | LogFetch | Close | Reconnect
 
 
 def channel_name(bridge_id: str) -> str:

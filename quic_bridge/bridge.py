@@ -16,6 +16,7 @@ from .commands import Commands
 from .configs import Configs
 from .domain import Domain, Pulse, Unavailable
 from .inbound import Inbound
+from .legacy import Legacy
 from .limits import Limits
 from .logs import Logs
 from .registry import Registry
@@ -57,10 +58,11 @@ class Bridge:
         self.facts = Facts(bridge_id)
         self.registry = Registry()
         self.writer = Writer(domain)
-        self.commands = Commands(self.registry)
         self.configs = Configs(self.facts, self.registry, self.writer)
         self.logs = Logs(self.registry)
         self.inbound = Inbound(bridge_id, self.registry, self.writer, self.configs, self.logs)
+        self.commands = Commands(self.registry, self.inbound.legacy_changed)
+        self.legacy = Legacy(self.registry, self.writer, self.inbound)
         self.config_changed = asyncio.Event()
         self.wake = Wake(layer, bridge_id, self.commands, self.logs, self.config_changed)
         self.lag = metrics.LagGauge()
@@ -109,6 +111,7 @@ class Bridge:
                 "configurations": self._compare_configs(),
                 "heartbeats": _every(HEARTBEATS, self.inbound.save_heartbeats),
                 "presence": _every(PRESENCE, self._save_presence),
+                "quic-flow clients": self._run_legacy(),
                 "timeouts": _every(1.0, self._check),
                 "loop lag": self.lag.watch(),
             }.items()
@@ -179,6 +182,11 @@ class Bridge:
                 await asyncio.wait_for(self.config_changed.wait(), COMPARE)
             self.config_changed.clear()
             await _tolerate(self.configs.sync)
+
+    async def _run_legacy(self) -> None:
+        while True:
+            await self.legacy.wait()
+            await _tolerate(self.legacy.step)
 
     async def _save_presence(self) -> None:
         await self.inbound.save_gone()

@@ -9,6 +9,7 @@ from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.protocol.constants import CLOSE_REVOKED
 from quartzflow_agent.protocol.framing import FramingError
 
+from .legacy_session import LegacySession
 from .metrics import INSTRUCTED
 from .registry import Registry
 
@@ -20,8 +21,10 @@ CHUNK = 50  # agents written to before the loop gets its turn: ACKs must be read
 class Commands:
     """Writes to the registry's sessions. Who is not there gets nothing: another bridge or a sweep sees to that."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, legacy_changed: asyncio.Event | None = None) -> None:
+        """`legacy_changed` is set when a quic-flow client has got something to wait for."""
         self._registry = registry
+        self._legacy_changed = legacy_changed or asyncio.Event()
 
     async def dispatch(self, items: Iterable[tuple[str, task_pb2.TaskExecution]]) -> int:
         """Send instructions, all for one agent in one write. Returns how many found their agent."""
@@ -41,6 +44,8 @@ class Commands:
                             "instruction too large", execution=instruction.execution_id, error=str(error)
                         )
                 connection.wake()
+                if isinstance(connection.session, LegacySession):
+                    self._legacy_changed.set()
             if number % CHUNK == 0:
                 await asyncio.sleep(0)
         INSTRUCTED.inc(sent)
@@ -62,6 +67,13 @@ class Commands:
         connection = self._registry.get(client_id)
         if connection is not None:
             connection.session.close(CLOSE_REVOKED, reason)
+            connection.wake()
+
+    def reconnect(self, client_id: str, reason: str) -> None:
+        """Have a client register again, here or wherever it likes."""
+        connection = self._registry.get(client_id)
+        if connection is not None:
+            connection.session.go_away(reason, (), 0)
             connection.wake()
 
 

@@ -81,7 +81,7 @@ class Configs:
         now = time.monotonic()
         for number, connection in enumerate(connections, 1):
             if connection.session.closing is None:
-                connection.session.push(push.version, frame)
+                connection.agent.push(push.version, frame)
                 self._pushes[connection] = _Push(push.version, frame, now)
                 connection.wake()
             if number % CHUNK == 0:
@@ -98,7 +98,7 @@ class Configs:
             if push.repeats < PUSH_REPEATS:
                 push.repeats += 1
                 push.sent_at = now
-                connection.session.write(push.frame)
+                connection.agent.write(push.frame)
                 connection.wake()
             else:
                 del self._pushes[connection]

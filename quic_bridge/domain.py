@@ -13,10 +13,12 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Min
 from quartzflow_agent.protocol import task_pb2
 
+from executions_app import legacy
 from executions_app.daily import ingest_daily_stats
 from executions_app.ingest import Accepted, IngestOutcome, Progress, Rejected, Report, Result, ingest
 from executions_app.sweeps import pending_for_bridge
 from groups_app import presence
+from groups_app.legacy import register_legacy
 from groups_app.models import Client
 from groups_app.presence import Heartbeat, RegisterInfo, RegisterOutcome
 from groups_app.selectors import live_bridges
@@ -92,6 +94,9 @@ class Domain:
     def register(self, info: RegisterInfo) -> RegisterOutcome:
         return presence.register(info)
 
+    def register_legacy(self, info: RegisterInfo) -> RegisterOutcome:
+        return register_legacy(info)
+
     def save_heartbeats(self, beats: list[Heartbeat]) -> None:
         presence.save_heartbeats(beats)
 
@@ -147,6 +152,9 @@ class Domain:
 
     def pending(self, bridge_id: str, created_before: datetime) -> list[tuple[str, task_pb2.TaskExecution]]:
         return pending_for_bridge(bridge_id, created_before)
+
+    def begin_legacy(self, starts: Sequence[tuple[str, str, int]], now: datetime) -> set[str]:
+        return legacy.begin(starts, now)
 
     def ingest(self, reports: Sequence[Report]) -> IngestOutcome:
         return ingest(reports)

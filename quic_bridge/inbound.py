@@ -1,5 +1,6 @@
 """What agents say, turned into calls of the domain, and what they are answered."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +25,7 @@ from .domain import (
     Result,
     Unavailable,
 )
+from .legacy_session import LegacySession
 from .logs import Logs
 from .registry import Registry
 from .server import Connection
@@ -47,6 +49,7 @@ class Inbound:
         self._writer = writer
         self._configs = configs
         self._logs = logs
+        self.legacy_changed = asyncio.Event()  # something about quic-flow clients: see `Legacy`
         self._registering = 0
         self._beats: dict[str, Heartbeat] = {}
         self._gone: dict[str, list[tuple[str, str]]] = {}
@@ -63,6 +66,8 @@ class Inbound:
             inputs.ConfigRefused: lambda connection, item: configs.refused(
                 connection, item.version, item.error
             ),
+            inputs.LegacyArrived: self._arrived,
+            inputs.LegacyEnded: self._ended,
             inputs.ChunkReceived: lambda connection, item: logs.chunk(connection, item.message),
         }
 
@@ -106,7 +111,7 @@ class Inbound:
             if receipt is None:
                 continue
             names = [report.execution_id for report in submission.reports]
-            session = receipt.connection.session
+            session = receipt.connection.agent
             if receipt.sync:
                 kept = [name for name in names if name in outcome.committed]
                 session.answer_sync(receipt.msg_id, kept, _shortfall(names, outcome))
@@ -116,7 +121,7 @@ class Inbound:
                 session.reject(receipt.msg_id, outcome.refused[names[0]])
             receipt.connection.wake()
         for connection, msg_ids in done.items():
-            connection.session.acknowledge(msg_ids)
+            connection.agent.acknowledge(msg_ids)
 
     # --- Registration ---
 
@@ -140,8 +145,30 @@ class Inbound:
             labels=dict(request.labels),
             group=request.group,
         )
+        self._await_admission(connection, request, self._writer.domain.register, info)
+
+    def _arrived(self, connection: Connection, item: inputs.LegacyArrived) -> None:
+        if self._registering >= MAX_REGISTERING:
+            connection.session.refuse("busy", "too many clients are connecting at once; try again")
+            return
+        info = RegisterInfo(
+            client_id=item.client_id,
+            bridge_id=self._bridge_id,
+            session_id=connection.session.session_id,
+            ip=connection.ip,
+        )
+        request = agent_pb2.RegisterRequest(client_id=item.client_id)
+        self._await_admission(connection, request, self._writer.domain.register_legacy, info)
+
+    def _await_admission(
+        self,
+        connection: Connection,
+        request: agent_pb2.RegisterRequest,
+        register: Callable[[RegisterInfo], RegisterOutcome],
+        info: RegisterInfo,
+    ) -> None:
         self._registering += 1
-        future = self._writer.call(self._writer.domain.register, info)
+        future = self._writer.call(register, info)
         future.add_done_callback(partial(self._registered, connection, request))
 
     def _registered(self, connection: Connection, request: agent_pb2.RegisterRequest, future: Any) -> None:
@@ -165,6 +192,8 @@ class Inbound:
         self, connection: Connection, request: agent_pb2.RegisterRequest, outcome: RegisterOutcome
     ) -> None:
         session_id = connection.session.session_id
+        if isinstance(connection.session, LegacySession):
+            connection.session.approved = outcome.approved
         if not connection.admit(
             outcome.client_id, request.config_version, group=outcome.group, credential=outcome.credential
         ):
@@ -196,7 +225,7 @@ class Inbound:
     def _pulled(self, connection: Connection, item: inputs.PullReceived, future: Any) -> None:
         try:
             response: task_pb2.TaskConfigResponse = future.result()
-            connection.session.answer_pull(item.msg_id, response)
+            connection.agent.answer_pull(item.msg_id, response)
         except Unavailable as error:
             # Not answered: the next PONG makes the agent pull again.
             log.warning("pull waits for the database", client=connection.session.client_id, error=str(error))
@@ -214,15 +243,19 @@ class Inbound:
         receipt = Receipt(connection, item.msg_id, sync=False)
         self._writer.submit([Result(connection.session.client_id, item.message)], receipt)
 
+    def _ended(self, connection: Connection, item: inputs.LegacyEnded) -> None:
+        self._writer.submit([Result(connection.session.client_id, item.message)])
+        self.legacy_changed.set()  # what had to wait for it may begin
+
     def _sync(self, connection: Connection, item: inputs.SyncReceived) -> None:
         client_id, records = connection.session.client_id, item.message.records
         if len(records) > MAX_SYNC_RECORDS:
-            connection.session.answer_sync(item.msg_id, (), f"more than {MAX_SYNC_RECORDS} records at once")
+            connection.agent.answer_sync(item.msg_id, (), f"more than {MAX_SYNC_RECORDS} records at once")
         elif records:
             receipt = Receipt(connection, item.msg_id, sync=True)
             self._writer.submit([Result(client_id, record) for record in records], receipt)
         else:
-            connection.session.answer_sync(item.msg_id, ())
+            connection.agent.answer_sync(item.msg_id, ())
 
     def _stats(self, connection: Connection, item: inputs.StatsReceived) -> None:
         domain, client_id = self._writer.domain, connection.session.client_id
@@ -230,7 +263,7 @@ class Inbound:
         future.add_done_callback(partial(self._stats_taken, connection, item.msg_id))
 
     def _stats_taken(self, connection: Connection, msg_id: str, future: Any) -> None:
-        session = connection.session
+        session = connection.agent
         try:
             future.result()
             session.acknowledge([msg_id])

@@ -90,6 +90,20 @@ class ChunkReceived:
     message: agent_pb2.LogChunk
 
 
+@dataclass(frozen=True, slots=True)
+class LegacyArrived:
+    """A quic-flow client says its name; `LegacySession.accept` or `refuse` answers."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyEnded:
+    """An execution on a quic-flow client is over; nobody answers."""
+
+    message: task_pb2.TaskResult
+
+
 Input = (
     RegisterReceived
     | HeartbeatReceived
@@ -102,4 +116,6 @@ Input = (
     | ConfigApplied
     | ConfigRefused
     | ChunkReceived
+    | LegacyArrived
+    | LegacyEnded
 )

@@ -10,6 +10,7 @@ from quartzflow_agent.protocol import agent_pb2
 
 from quartzflow.bridges import LogChunk
 
+from .legacy_session import LegacySession
 from .registry import Registry
 from .server import Connection
 
@@ -47,6 +48,8 @@ class Logs:
         connection = self._registry.get(client_id)
         if connection is None:
             self._fail(reply, request.request_id, "offline")
+        elif isinstance(connection.session, LegacySession):
+            self._fail(reply, request.request_id, "no log")
         elif len(self._fetches) >= FETCHES:
             self._fail(reply, request.request_id, "busy")
         else:

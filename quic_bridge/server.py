@@ -15,6 +15,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
 from quartzflow_agent.protocol.constants import (
     ALPN_AGENT,
+    ALPN_LEGACY,
     CLOSE_INTERNAL,
     CLOSE_OK,
     CLOSE_PROTOCOL,
@@ -26,6 +27,7 @@ from . import tuning
 from .admission import Admission
 from .closing import Close
 from .inputs import Input
+from .legacy_session import LegacySession
 from .limits import Limits
 from .session import CONTROL_STREAM, Facts, Session
 from .steering import Steering
@@ -47,11 +49,14 @@ class Handler(Protocol):
         """The session is over, by either side; called once, whether the agent had registered or not."""
 
 
-def configuration(certificate: Path, key: Path) -> QuicConfiguration:
-    """A server's configuration. Raises OSError, or ValueError when the PEM files cannot be used."""
+def configuration(certificate: Path, key: Path, *, legacy: bool = False) -> QuicConfiguration:
+    """A server's configuration; `legacy`: quic-flow clients may connect too.
+
+    Raises OSError, or ValueError when the PEM files cannot be used.
+    """
     config = QuicConfiguration(
         is_client=False,
-        alpn_protocols=[ALPN_AGENT],
+        alpn_protocols=[ALPN_AGENT, ALPN_LEGACY] if legacy else [ALPN_AGENT],
         connection_id_length=CONNECTION_ID,
         idle_timeout=IDLE_TIMEOUT,
     )
@@ -70,7 +75,7 @@ class Connection:
     __slots__ = ("__weakref__", "_cids", "_dirty", "_quic", "_server", "_timer", "_timer_at", "ip", "session")
 
     def __init__(self, server: "Server", quic: QuicConnection, session: Session, ip: str) -> None:
-        self.session = session
+        self.session: Session | LegacySession = session
         self.ip = ip
         self._server = server
         self._quic: QuicConnection | None = quic  # None once the connection has ended
@@ -79,6 +84,13 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         tuning.tune(quic)
+
+    @property
+    def agent(self) -> Session:
+        """The session of an agent; what only agents say is answered on it. Raises TypeError for a quic-flow client."""
+        if not isinstance(self.session, Session):
+            raise TypeError("not an agent's session")
+        return self.session
 
     def admit(self, client_id: str, config_version: int, *, group: str, credential: str) -> bool:
         """Let the agent in (`Session.accept`); False when the connection has ended meanwhile."""
@@ -124,11 +136,7 @@ class Connection:
             self._send(quic, now)  # the alert, when it was aioquic that found a fault
             self._end()
             return
-        output = session.take_output()
-        if output:
-            quic.send_stream_data(CONTROL_STREAM, output)
-            tuning.acknowledge_now(quic, now)
-            session.check_backlog(tuning.unacknowledged(quic, CONTROL_STREAM))
+        self._write(quic, session, now)
         self._send(quic, now)
         if session.closing is not None:
             reason, _ = cut_utf8(session.closing.reason, REASON)
@@ -138,6 +146,15 @@ class Connection:
             return
         self._arm(quic)
 
+    def _write(self, quic: QuicConnection, session: Session | LegacySession, now: float) -> None:
+        if isinstance(session, LegacySession):
+            for stream_id, data, end in session.take_writes():
+                quic.send_stream_data(stream_id, data, end)
+        elif output := session.take_output():
+            quic.send_stream_data(CONTROL_STREAM, output)
+            tuning.acknowledge_now(quic, now)
+            session.check_backlog(tuning.unacknowledged(quic, CONTROL_STREAM))
+
     def _process_events(self, now: float) -> None:
         assert self._quic is not None  # noqa: S101  only called on a live connection
         while (event := self._quic.next_event()) is not None:
@@ -145,7 +162,13 @@ class Connection:
                 case events.StreamDataReceived():
                     for item in self.session.receive(event.stream_id, event.data, event.end_stream, now):
                         self._server.handler.received(self, item)
-                    if event.end_stream and event.stream_id % 4 == 0 and self.session.closing is None:
+                    # A quic-flow client's session ends its streams itself, behind the answer.
+                    if (
+                        event.end_stream
+                        and event.stream_id % 4 == 0
+                        and self.session.closing is None
+                        and isinstance(self.session, Session)
+                    ):
                         self._quic.send_stream_data(event.stream_id, b"", end_stream=True)
                 case events.ConnectionIdIssued():
                     self._cids.add(event.connection_id)
@@ -153,10 +176,15 @@ class Connection:
                 case events.ConnectionIdRetired():
                     self._cids.discard(event.connection_id)
                     self._server.routes.pop(event.connection_id, None)
+                case events.ProtocolNegotiated(alpn_protocol=protocol):
+                    if protocol == ALPN_LEGACY:
+                        self.session = self._server.legacy_session(self.session)
                 case events.HandshakeCompleted():
                     tuning.tune(self._quic)
-                case events.StreamReset() | events.StopSendingReceived():
+                case events.StreamReset():
                     self.session.reset(event.stream_id)
+                case events.StopSendingReceived():
+                    self.session.stop_sending(event.stream_id)
 
     def _send(self, quic: QuicConnection, now: float) -> None:
         for data, address in quic.datagrams_to_send(now=now):
@@ -237,6 +265,10 @@ class Server:
         self._dirty: list[Connection] = []
         self._scheduled = False
         self.socket = UdpSocket(sock, self._datagram_received, self._flush)
+
+    def legacy_session(self, session: Session | LegacySession) -> LegacySession:
+        """What takes the place of a fresh session once the client turns out to be a quic-flow client."""
+        return LegacySession(session.session_id, self._facts, self._limits, self.loop.time())
 
     @property
     def port(self) -> int:

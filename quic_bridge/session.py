@@ -123,6 +123,8 @@ class Session:
         elif self._side is not None:
             self._side.pop(stream_id, None)
 
+    stop_sending = reset
+
     def check(self, now: float) -> None:
         """Close the session when it has not registered in time, or is silent for too long."""
         if self.state is State.CONNECTED and now - self._opened_at >= self._limits.register_timeout:

@@ -83,6 +83,8 @@ class Wake:
                 self._commands.cancel(message["items"])
             case "close":
                 self._commands.close_client(message["client_id"], message["reason"])
+            case "reconnect":
+                self._commands.reconnect(message["client_id"], message["reason"])
             case "log_watch":
                 self._logs.watch(message["client_id"], message["execution_id"], message["watching"])
             case "log_fetch":

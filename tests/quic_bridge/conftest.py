@@ -17,6 +17,7 @@ from quic_bridge.bridge import Bridge
 
 from .agents import agent
 from .fakes import FakeDomain
+from .legacy_client import legacy_client
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,15 @@ def domain():
 async def running(pki, domain, **options):
     """A bridge that serves until the block ends."""
     sock = udp.bind("127.0.0.1", 0)
-    options = {"bridge_id": "test-bridge", "layer": get_channel_layer(), **options}
+    options = {
+        "bridge_id": "test-bridge",
+        "layer": get_channel_layer(),
+        "config": server.configuration(pki.certificate, pki.key),
+        **options,
+    }
     bridge = Bridge(
         endpoint=f"127.0.0.1:{sock.getsockname()[1]}",
         sock=sock,
-        config=server.configuration(pki.certificate, pki.key),
         domain=domain,
         **options,
     )
@@ -103,6 +108,21 @@ async def running(pki, domain, **options):
 async def bridge(pki, domain, redis_url):
     async with running(pki, domain) as bridge:
         yield bridge
+
+
+@pytest.fixture
+async def legacy_bridge(pki, domain, redis_url):
+    """A bridge that serves quic-flow clients too."""
+    config = server.configuration(pki.certificate, pki.key, legacy=True)
+    async with running(pki, domain, config=config) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def client(legacy_bridge, pki):
+    """A connected quic-flow client."""
+    async with legacy_client(legacy_bridge.port, pki.ca) as connected:
+        yield connected
 
 
 @pytest.fixture

@@ -31,6 +31,9 @@ class FakeDomain:
         self.stats = []
         self.life = []
         self.others = ["other.example:8474"]
+        self.unapproved = set()  # ids of quic-flow clients that await approval
+        self.begun = []
+        self.cancelled = set()  # execution ids that may not be started any more
         self.closed = False
 
     @contextmanager
@@ -56,6 +59,17 @@ class FakeDomain:
         if info.credential != f"good:{info.client_id}":
             return RegisterOutcome(False, code="bad_credential", message="wrong credential")
         return RegisterOutcome(True, client_id=info.client_id, group="default")
+
+    def register_legacy(self, info):
+        self.registered.append(info)
+        if info.client_id.startswith("bad"):
+            return RegisterOutcome(False, code="in_use", message="connected from another address")
+        approved = info.client_id not in self.unapproved
+        return RegisterOutcome(True, client_id=info.client_id, approved=approved)
+
+    def begin_legacy(self, starts, now):
+        self.begun += starts
+        return {name for _, name, _ in starts if name not in self.cancelled}
 
     def save_heartbeats(self, beats):
         self.beats += beats

@@ -135,11 +135,16 @@ def decode_ack(frame: pb.Frame) -> pb.AckMessage:
 
 def decode_data(frame: pb.Frame) -> Tuple[pb.DataMessage, Message]:
     """The envelope and its typed payload. Raises MessageError on an unknown type or a malformed payload."""
-    envelope = _parse(pb.DataMessage, _payload(frame, pb.FRAME_TYPE_DATA))
+    envelope = decode_envelope(frame)
     cls = PAYLOADS.get(envelope.type)
     if cls is None:
         raise MessageError(f"unknown message type {int(envelope.type)}")
     return envelope, _parse(cls, envelope.payload)
+
+
+def decode_envelope(frame: pb.Frame) -> pb.DataMessage:
+    """A DATA frame's envelope, whatever it carries. Raises MessageError when the frame is not DATA."""
+    return _parse(pb.DataMessage, _payload(frame, pb.FRAME_TYPE_DATA))
 
 
 def _payload(frame: pb.Frame, expected: pb.FrameType) -> bytes:

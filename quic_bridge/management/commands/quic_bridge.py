@@ -69,7 +69,7 @@ class Command(BaseCommand):
         try:
             tuning.check_version()
             config = server.configuration(
-                pki / "server.pem", pki / "server.key"
+                pki / "server.pem", pki / "server.key", legacy=settings.QF_LEGACY_CLIENTS
             )
             limits = changed(settings.ENV.bridge_limits)
             if worker is not None:
