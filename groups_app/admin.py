@@ -1,4 +1,4 @@
-"""The console's pages of groups and hosts."""
+"""The console's pages of groups; those of hosts are in admin_clients, those of tokens in admin_tokens."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -17,19 +17,19 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from executions_app.models import Execution
-from executions_app.selectors import executions_for
-from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from quartzflow.admin_base import ObjectPermissionAdmin, who
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput
 from quartzflow.templatetags.console import moment
-from tasks_app.configs import current_version
 from tasks_app.selectors import tasks_for
 
 from . import actions
-from .choices import ClientApproval, ClientStatus
-from .models import Client, Group
+from .admin_clients import ClientAdmin, shown_hosts
+from .admin_tokens import EnrollmentTokenAdmin
+from .models import Group
 from .selectors import clients_for, groups_for
+
+__all__ = ["ClientAdmin", "EnrollmentTokenAdmin", "GroupAdmin"]
 
 SHOWN = 50  # hosts on a group's page
 
@@ -187,180 +187,3 @@ class GroupAdmin(ObjectPermissionAdmin):
             "tasks": list(tasks_for(who(request)).filter(groups=group)[:SHOWN]) if group else [],
         }
         return TemplateResponse(request, "console/group_form.html", context)
-
-
-def shown_hosts(clients: Any) -> list[Client]:
-    """Clients with the colour and the words of their state."""
-    rows = list(clients)
-    for row in rows:
-        row.color, row.state = state_of(row)
-    return rows
-
-
-def state_of(client: Client) -> tuple[str, Any]:
-    """A pill's colour and words: what keeps a host from work comes before whether it is online."""
-    if client.approval != ClientApproval.APPROVED:
-        return ("failure" if client.approval == ClientApproval.REVOKED else "timeout"), ClientApproval(
-            client.approval
-        ).label
-    return ("success" if client.is_online else "pending"), ClientStatus(client.status).label
-
-
-@admin.register(Client, site=site)
-class ClientAdmin(ObjectPermissionAdmin):
-    section = "hosts"
-    icon = "server"
-    nav_order = 20
-    nav_label = _lazy("Hosts")
-    empty_icon = "server"
-    empty_title = _lazy("No hosts yet")
-    empty_text = _lazy(
-        "Install the agent on a host and let it join with an enrollment token; it then appears here."
-    )
-    list_per_page = 50
-    row_permissions = ("change",)
-
-    list_display = (
-        "client_cell",
-        "status_cell",
-        "group_cell",
-        "address_cell",
-        "version_cell",
-        "config_cell",
-        "running_cell",
-        "heartbeat_cell",
-        "row_menu",
-    )
-    list_display_links = None
-    list_filter = ("status", "group", "approval")
-    search_fields = ("client_id", "hostname", "ip")
-    search_help_text = _lazy("Search by id, host name or address")
-    actions = None
-
-    def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
-        return clients_for(who(request)) if action == "view" else super().visible_rows(request, action)
-
-    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
-        if action == "view":
-            return clients_for(who(request)).filter(pk=obj.pk).exists()
-        return super().may(request, obj, action)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # hosts come in by enrolling
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
-        newest = current_version()
-        for row in shown_hosts(rows):
-            row.newest_version = newest  # type: ignore[attr-defined]
-
-    @admin.display(description=_lazy("Host"), ordering="client_id")
-    def client_cell(self, client: Client) -> str:
-        url = reverse("admin:groups_app_client_change", args=[client.pk])
-        return format_html(
-            '<a class="cell-main" href="{}">{}</a><span class="cell-sub">{}</span>',
-            url,
-            client.client_id,
-            client.hostname,
-        )
-
-    @admin.display(description=_lazy("Status"), ordering="status")
-    def status_cell(self, client: Any) -> str:
-        return pill(client.color, client.state)
-
-    @admin.display(description=_lazy("Group"), ordering="group__name")
-    def group_cell(self, client: Client) -> str:
-        return format_html('<span class="tag">{}</span>', client.group.name) if client.group else "—"
-
-    @admin.display(description=_lazy("Address"), ordering="ip")
-    def address_cell(self, client: Client) -> str:
-        return format_html('<span class="nowrap num">{}</span>', client.ip or "—")
-
-    @admin.display(description=_lazy("Agent"), ordering="version")
-    def version_cell(self, client: Client) -> str:
-        return format_html(
-            '<span class="nowrap">{}</span><span class="cell-sub">{} {}</span>',
-            client.version or "—",
-            client.os,
-            client.arch,
-        )
-
-    @admin.display(description=_lazy("Configuration"))
-    def config_cell(self, client: Any) -> str:
-        if client.task_version >= client.newest_version:
-            return format_html('<span class="num">{}</span>', client.task_version)
-        return format_html(
-            '<span class="num">{} <span class="muted">/ {}</span></span>',
-            client.task_version,
-            client.newest_version,
-        )
-
-    @admin.display(description=_lazy("Running"), ordering="running")
-    def running_cell(self, client: Client) -> str:
-        return format_html('<span class="num">{}</span>', client.running)
-
-    @admin.display(description=_lazy("Last heartbeat"), ordering="last_heartbeat")
-    def heartbeat_cell(self, client: Client) -> str:
-        return moment(client.last_heartbeat, "ago")
-
-    def menu_items(self, client: Any, may: set[str]) -> list[dict[str, Any]]:
-        history = (
-            f"{reverse('admin:executions_app_execution_changelist')}?client_id__exact={client.client_id}"
-        )
-        items: list[dict[str, Any]] = [
-            {
-                "label": _("View"),
-                "icon": "eye",
-                "url": reverse("admin:groups_app_client_change", args=[client.pk]),
-            },
-            {"label": _("Execution history"), "icon": "history", "url": history},
-        ]
-        if "change" in may and client.approval != ClientApproval.REVOKED:
-            ask = _(
-                "Revoke “%(name)s”? Its credential is void at once and it must enroll again to come back."
-            ) % {"name": client.client_id}
-            revoke = reverse("admin:groups_app_client_revoke", args=[client.pk])
-            items += [
-                {"line": True},
-                {"label": _("Revoke"), "icon": "ban", "post": revoke, "confirm": ask, "danger": True},
-            ]
-        return items
-
-    def get_urls(self) -> list[URLPattern]:
-        revoke = path(
-            "<path:object_id>/revoke/",
-            self.admin_site.admin_view(self.revoke_view),
-            name="groups_app_client_revoke",
-        )
-        return [revoke, *super().get_urls()]
-
-    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        def revoke(request: HttpRequest, client: Client) -> dict[str, Any]:
-            actions.do_revoke_client(who(request), client)
-            return {"message": _("“%(name)s” is revoked.") % {"name": client.client_id}, "reload": True}
-
-        return self.post_view(request, object_id, revoke, "change")
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        client = self.get_object(request, object_id)
-        if client is None:
-            raise Http404
-        shown_hosts([client])
-        may = {action for action in self.row_permissions if self.may(request, client, action)}
-        recent: list[Execution] = list(
-            executions_for(who(request)).filter(client_id=client.client_id).order_by("-id")[:20]
-        )
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": client.client_id,
-            "client": client,
-            "recent": recent,
-            "newest_version": current_version(),
-            "menu": self.menu_items(client, may)[1:],
-        }
-        return TemplateResponse(request, "console/client.html", context)

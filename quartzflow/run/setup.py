@@ -30,13 +30,13 @@ from groups_app.secrets import token_hash
 from quartzflow.env import Env, EnvError
 
 from . import pki
+from .joining import ANY_ADDRESS
 
 ADMIN = "admin"
 DEFAULT_GROUP = "default"
 LOCAL_CLIENT = "local"
 # One of these shows that a directory with something in it is one of ours.
 OWN_FILES = ("secret_key", "db.sqlite3", "pki", "run.lock")
-ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 Say = Callable[[str], None]
 

@@ -2,6 +2,7 @@
 // wrapping. Text becomes text nodes only.
 import { $, _, debounce, h } from "./dom.js";
 import { parseAnsi } from "./ansi.js";
+import { copyText } from "./copy.js";
 
 const CHUNK = 200; // lines
 const TROUBLE = /\b(error|errors|failed|failure|fatal|panic|exception|traceback|denied|refused)\b|错误|失败|异常/i;
@@ -52,7 +53,7 @@ export class LogViewer {
     this.control("previous").addEventListener("click", () => this.go(-1));
     const copy = this.control("copy");
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(this.text());
+      await copyText(this.text());
       copy.classList.add("done");
       window.setTimeout(() => copy.classList.remove("done"), 1200);
     });

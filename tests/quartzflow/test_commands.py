@@ -10,8 +10,7 @@ from django.core.management import CommandError, call_command
 from groups_app.models import EnrollmentToken, Group
 from groups_app.secrets import token_hash
 from quartzflow import env
-from quartzflow.management.commands import enroll
-from quartzflow.run import pki
+from quartzflow.run import joining, pki
 
 
 def printed(*arguments: str) -> tuple[str, str]:
@@ -68,8 +67,8 @@ def test_enroll_refuses_what_the_rules_refuse(db: None) -> None:
 def test_the_address_for_agents(
     host: str, addresses: list[str], address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enroll, "own_addresses", lambda: addresses)
-    assert enroll.server_address(env.load({"QF_QUIC_HOST": host})) == address
+    monkeypatch.setattr(joining, "own_addresses", lambda: addresses)
+    assert joining.server_address(env.load({"QF_QUIC_HOST": host})) == address
 
 
 @pytest.mark.parametrize(
@@ -77,4 +76,4 @@ def test_the_address_for_agents(
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("quartz.example.com", False)],
 )
 def test_which_hosts_are_loopback(host: str, loopback: bool) -> None:
-    assert enroll.is_loopback(host) is loopback
+    assert joining.is_loopback(host) is loopback

@@ -21,6 +21,8 @@ PAGES = {
     "group": "/console/groups_app/group/{group}/change/",
     "hosts": "/console/groups_app/client/",
     "host": "/console/groups_app/client/{client}/change/",
+    "adding a host": "/console/groups_app/enrollmenttoken/add/",
+    "tokens": "/console/groups_app/enrollmenttoken/",
     "users": "/console/auth/user/",
     "user": "/console/auth/user/{user}/change/",
     "new user": "/console/auth/user/add/",

@@ -1,6 +1,5 @@
 """manage.py enroll: a token that lets agents into a group, with the command to run on their hosts."""
 
-import ipaddress
 from argparse import ArgumentParser
 from typing import Any
 
@@ -9,10 +8,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from groups_app.actions import do_create_enrollment_token
 from groups_app.models import Group
-from quartzflow.env import Env, own_addresses
+from quartzflow.env import Env
 from quartzflow.errors import InvalidInput
-from quartzflow.run import pki
-from quartzflow.run.setup import ANY_ADDRESS, DEFAULT_GROUP
+from quartzflow.run.joining import is_loopback, join_command
+from quartzflow.run.setup import DEFAULT_GROUP
 
 
 class Command(BaseCommand):
@@ -42,25 +41,8 @@ class Command(BaseCommand):
             )
             raise CommandError(details) from None
         env: Env = settings.ENV
-        command = f"quicflow agent join --server {server_address(env)} --token {token}"
-        authority = pki.Pki(env.data_dir / "pki").ca
-        if authority.exists():
-            command += f" --ca-sha256 {pki.fingerprint(authority)}"
-        self.stdout.write(command)
+        self.stdout.write(join_command(env, token))
         if is_loopback(env.quic_host):
             self.stderr.write(
                 "Only agents of this machine can connect: QF_QUIC_HOST=0.0.0.0 lets those of others in."
             )
-
-
-def server_address(env: Env) -> str:
-    """HOST:PORT under which an agent of another host most probably reaches this machine."""
-    host = next(iter(own_addresses()), "127.0.0.1") if env.quic_host in ANY_ADDRESS else env.quic_host
-    return f"{f'[{host}]' if ':' in host else host}:{env.quic_port}"
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

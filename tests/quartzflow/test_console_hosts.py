@@ -1,0 +1,99 @@
+"""The console's pages of hosts and their tokens, without a browser."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+from guardian.shortcuts import assign_perm
+
+from groups_app import presence
+from groups_app.models import Client, EnrollmentToken
+from tests import people
+from tests.quartzflow.test_console import AJAX, browser
+
+pytestmark = pytest.mark.django_db
+
+ADD = "admin:groups_app_enrollmenttoken_add"
+LIST = "admin:groups_app_enrollmenttoken_changelist"
+
+
+def made(user=None, **fields):
+    """The page after a token was asked for, and the token."""
+    data = {"group": people.group().pk, "max_uses": 2, "hours": 24, "note": "rack 4", **fields}
+    page = browser(user).post(reverse(ADD), data)
+    return page, EnrollmentToken.objects.first()
+
+
+def test_a_token_is_made_and_shown_once_in_the_command_that_joins():
+    page, token = made()
+    assert page.status_code == 200
+    command = page.context["commands"][1][1]
+    assert command.startswith("quicflow agent join --server ")
+    secret = command.split("--token ")[1].split()[0]
+    assert secret in page.content.decode()
+    assert "no-store" in page.headers["Cache-Control"]
+    assert (token.max_uses, token.note, token.group) == (2, "rack 4", people.group())
+    assert secret not in browser().get(reverse(LIST)).content.decode()
+    people.live() or presence.bridge_started(people.BRIDGE, "127.0.0.1:8474")
+    info = presence.RegisterInfo(
+        client_id="web-7",
+        bridge_id=people.BRIDGE,
+        session_id="s",
+        ip="192.0.2.7",
+        enrollment_token=secret,
+    )
+    assert presence.register(info).accepted
+    answer = browser().get(reverse("admin:groups_app_enrollmenttoken_joined", args=[token.pk])).json()
+    assert (answer["uses"], answer["max_uses"]) == (1, 2)
+    assert [(host["name"], host["address"]) for host in answer["hosts"]] == [("web-7", "192.0.2.7")]
+
+
+@pytest.mark.parametrize("fields", [{"max_uses": 0}, {"hours": 5}, {"group": 0}, {"note": "x" * 129}])
+def test_a_wrong_field_makes_no_token(fields):
+    page, token = made(**fields)
+    assert token is None
+    assert set(page.context["form"].errors) == set(fields)
+
+
+def test_only_groups_whose_hosts_one_may_manage_are_offered():
+    people.group()
+    mine = people.group("mine")
+    user = people.stranger()
+    assert browser(user).get(reverse(ADD)).status_code == 403
+    assert browser(user).get(reverse(LIST)).status_code == 403
+    assign_perm("groups_app.manage_hosts", user, mine)
+    page = browser(user).get(reverse(ADD))
+    assert [name for _pk, name in page.context["form"].fields["group"].choices] == ["mine"]
+    refused, token = made(user)
+    assert "group" in refused.context["form"].errors
+    assert token is None
+    _page, other = made()
+    assert browser(user).get(reverse(LIST)).context["cl"].result_count == 0
+    for name in ("joined", "revoke"):
+        url = reverse(f"admin:groups_app_enrollmenttoken_{name}", args=[other.pk])
+        assert browser(user).post(url, headers=AJAX).status_code == 404
+
+
+def test_a_token_is_revoked_from_the_list():
+    _page, token = made()
+    url = reverse("admin:groups_app_enrollmenttoken_revoke", args=[token.pk])
+    assert browser().post(url, headers=AJAX).status_code == 200
+    token.refresh_from_db()
+    assert token.revoked_at
+    assert browser().post(url, headers=AJAX).status_code == 409
+    assert "已吊销" in browser().get(reverse(LIST)).content.decode()
+
+
+def test_the_list_says_what_tokens_are_good_for():
+    for fields in ({}, {"uses": 2}, {"expires_at": timezone.now() - timedelta(hours=1)}):
+        _page, token = made()
+        EnrollmentToken.objects.filter(pk=token.pk).update(**fields)
+    content = browser().get(reverse(LIST)).content.decode()
+    assert all(word in content for word in ("可用", "已用完", "已过期"))
+
+
+def test_the_list_of_hosts_leads_to_adding_one():
+    people.group()
+    assert reverse(ADD) in browser().get(reverse("admin:groups_app_client_changelist")).content.decode()
+    assert not Client.objects.exists()
