@@ -90,8 +90,9 @@ def _executions(firing: Firing, prepared: Prepared, targets: Targets) -> list[Ex
     chosen = routing.choose(task, firing.scheduled, clients)
     if not chosen:
         # One row says that nobody was there, so that a run that could not happen is seen (and alerted on).
-        nobody = {"status": ExecutionStatus.FAILURE, "failure_reason": FailureReason.NO_ONLINE_CLIENT}
-        return [new_execution(firing, task, ("", None), end_time=timezone.now(), **nobody)]
+        nobody = new_execution(firing, task, ("", None), end_time=timezone.now())
+        nobody.status, nobody.failure_reason = ExecutionStatus.FAILURE, FailureReason.NO_ONLINE_CLIENT
+        return [nobody]
     if routing.is_sharded(task):
         total = len(chosen)
         return [new_execution(firing, task, client, shard=(n, total)) for n, client in enumerate(chosen)]

@@ -15,10 +15,10 @@ from quartzflow.execution_status import LIVE, ExecutionStatus
 
 from .choices import Hold
 from .instructions import send_out
+from .locks import lock
 from .models import Execution
 
 MOST = 5000  # rows let go at a time
-LOCK = 0x51F10E  # of PostgreSQL's advisory locks
 
 
 def are_set() -> bool:
@@ -30,9 +30,7 @@ def let_go() -> list[Execution]:
     waiting = Execution.objects.filter(status=ExecutionStatus.PENDING, hold=Hold.LIMIT)
     if not waiting.exists():
         return []
-    if connection.vendor == "postgresql":  # SQLite has one writer anyway
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    lock("limits")
     running = Counter(
         dict(
             Execution.objects.filter(status__in=LIVE, hold="", next_retry_at=None)

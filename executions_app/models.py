@@ -136,6 +136,34 @@ class Attempt(models.Model):
         constraints = [models.UniqueConstraint(fields=["execution", "number"], name="uk_attempt")]
 
 
+class DependencyEvent(models.Model):
+    """A run has ended that a task waits for: first this row, then a message. The links of chains of runs."""
+
+    class State(models.IntegerChoices):
+        NEW = 0, "new"
+        WAITING = 1, "waiting"  # for the runs of other parents
+        DONE = 2, "done"
+
+    id = models.BigAutoField(primary_key=True)
+    task_id = models.BigIntegerField()
+    parent_id = models.BigIntegerField()
+    run_id = models.CharField(max_length=80, db_index=True)  # of the parent; the chain downwards
+    status = models.SmallIntegerField(choices=ExecutionStatus)  # how that run ended
+    state = models.SmallIntegerField(choices=State, default=State.NEW)
+    child_run = models.CharField(
+        max_length=80, blank=True, db_index=True
+    )  # the run it led to; the chain upwards
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "tb_dependency_event"
+        constraints = [models.UniqueConstraint(fields=["task_id", "run_id"], name="uk_dependency_event")]
+        indexes = [
+            # What is still to be handled: few rows, whatever the table's size.
+            models.Index(fields=["state", "task_id"], name="idx_dependency_open", condition=Q(state__lt=2))
+        ]
+
+
 class DailyStats(models.Model):
     """Counts of one task on one host on one day (UTC), recomputed from executions, never incremented."""
 

@@ -10,7 +10,7 @@ from tasks_app import calendars
 from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
-from . import control, limits
+from . import chains, control, limits
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
 from .sweeps import expire_overdue
@@ -33,6 +33,12 @@ def fire_one(task_id: int) -> None:
         fire([new_firing(task, ExecutionType.SCHEDULED)])
 
 
+@shared_task(name="executions_app.tasks.advance", ignore_result=True)
+def advance() -> None:
+    """Go on with what follows from the ends of runs."""
+    chains.advance()
+
+
 @shared_task(name="executions_app.tasks.refresh_calendars", ignore_result=True)
 def refresh_calendars() -> None:
     """Every hour: calendars know the official days of the coming time."""
@@ -46,4 +52,6 @@ def housekeeping() -> None:
     expire_overdue()
     with transaction.atomic():
         limits.let_go()
+    chains.advance()
+    chains.forget_old_events()
     forget_old_changes()

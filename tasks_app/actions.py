@@ -20,19 +20,24 @@ from . import periodic
 from .checks import check_task
 from .choices import ChangeAction, ScheduleType, TaskStatus
 from .configs import next_version, record_task_changes
+from .dependencies import bind_dependencies
 from .models import TIMING_FIELDS, Task, TaskGroup
 
 
 def do_create_task(user: User, data: dict[str, Any]) -> Task:
-    """Create a task. `data`: fields of EDITABLE and `group_ids`. Raises InvalidInput naming the fields, NotAllowed."""
+    """Create a task. `data`: fields of checks.EDITABLE, `group_ids`, `calendar_id`, `dependencies`.
+
+    Raises InvalidInput naming the fields, NotAllowed.
+    """
     check_create(user, Task)
     task = Task(owner=user, created_by=user.get_username()[:64])
-    groups = check_task(user, task, data)
+    links = check_task(user, task, data)
     _start_schedule(task)
     with transaction.atomic():
         task.version = next_version()
         task.save()
-        _bind(task, groups or [])
+        _bind(task, links.groups or [])
+        bind_dependencies(task, links.parents or [])
         periodic.save_periodic_task(task)
         record_task_changes(task.version, [(task, _scope(task), ChangeAction.TASK)])
     return task
@@ -45,7 +50,7 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
     """
     check(user, task, "change")
     before_schedule = tuple(getattr(task, field) for field in TIMING_FIELDS)
-    groups = check_task(user, task, data)
+    links = check_task(user, task, data)
     with transaction.atomic():
         version = next_version()  # also keeps two edits of the same task apart
         if not force and is_executing(task):
@@ -60,8 +65,10 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
             _start_schedule(task)
         task.version = version
         task.save()
-        if groups is not None:
-            _bind(task, groups)
+        if links.groups is not None:
+            _bind(task, links.groups)
+        if links.parents is not None:
+            bind_dependencies(task, links.parents)
         periodic.save_periodic_task(task)
         if schedule_changed:
             periodic.forget_last_run(task)

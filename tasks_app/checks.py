@@ -1,5 +1,6 @@
 """What a caller may set on a task, and whether it can work (FR-1.1)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -13,6 +14,7 @@ from quartzflow.errors import InvalidInput
 from quartzflow.permissions import User, visible
 
 from .choices import ExecutorType
+from .dependencies import Parent, check_dependencies
 from .executors import check_executor_config
 from .labels import check_selector
 from .models import SCHEDULE_FIELDS, Calendar, Task
@@ -22,12 +24,20 @@ EDITABLE = (
     "name", "description", "executor_type", "executor_config", "cron_expr", "timeout", "retry_count",
     "retry_interval", "retry_max_interval", "concurrency", "status", "is_global", "labels", "schedule_type",
     "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
-    "concurrency_policy", "routing", "spread_seconds", "calendar_mode", "selector", "offline_policy",
+    "concurrency_policy", "routing", "spread_seconds", "calendar_mode", "selector", "offline_policy", "dependency_mode",
 )  # fmt: skip
 
 
-def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | None:
-    """Put `data` into the (unsaved) task and validate all of it. Returns the groups when `data` names some.
+@dataclass(frozen=True)
+class Links:
+    """What `data` names beside the task's own columns; None: nothing, what there is stays."""
+
+    groups: list[Group] | None
+    parents: list[Parent] | None
+
+
+def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
+    """Put `data` into the (unsaved) task and validate all of it.
 
     Raises InvalidInput with every wrong field at once.
     """
@@ -35,7 +45,7 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | No
     for name, value in data.items():
         if name in EDITABLE:
             setattr(task, name, value.strip() if isinstance(value, str) and name != "description" else value)
-        elif name not in ("group_ids", "calendar_id"):
+        elif name not in ("group_ids", "calendar_id", "dependencies"):
             errors[name] = [_("Unknown field.")]
     try:
         task.full_clean(exclude=["periodic_task", "owner", "executor_config"])
@@ -55,9 +65,14 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> list[Group] | No
     _check_calendar(user, task, data, errors)
     _check_schedule(task, errors)
     groups = _check_groups(user, task, data, errors)
+    parents = None
+    if "dependencies" in data:
+        parents, wrong = check_dependencies(user, task, data["dependencies"])
+        if wrong:
+            errors["dependencies"] = wrong
     if errors:
         raise InvalidInput(errors)
-    return groups
+    return Links(groups, parents)
 
 
 def _check_schedule(task: Task, errors: dict[str, list[Any]]) -> None:

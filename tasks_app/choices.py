@@ -60,6 +60,21 @@ class OfflinePolicy(models.TextChoices):
     WAIT = "wait", _("Wait for them, within the grace time")
 
 
+class DependencyCondition(models.TextChoices):
+    """After which end of another task's run."""
+
+    SUCCESS = "success", _("After success")
+    FAILURE = "failure", _("After failure")
+    ALWAYS = "always", _("After any end")
+
+
+class DependencyMode(models.TextChoices):
+    """Of several tasks that are waited for."""
+
+    ALL = "all", _("All of them")
+    ANY = "any", _("Any of them")
+
+
 class CalendarMode(models.TextChoices):
     """How a task keeps to its calendar."""
 

@@ -16,6 +16,8 @@ from .choices import (
     CalendarMode,
     ChangeAction,
     ConcurrencyPolicy,
+    DependencyCondition,
+    DependencyMode,
     ExecutorType,
     MisfirePolicy,
     OfflinePolicy,
@@ -125,6 +127,9 @@ class Task(models.Model):
     offline_policy = models.CharField(
         _("hosts offline"), max_length=4, choices=OfflinePolicy, default=OfflinePolicy.FAIL
     )
+    dependency_mode = models.CharField(
+        _("runs after"), max_length=4, choices=DependencyMode, default=DependencyMode.ALL
+    )
     # fixed_rate fires at anchor + n·interval, so its phase survives restarts and edits of other fields.
     anchor_at = models.DateTimeField(null=True, blank=True, editable=False)
     start_at = models.DateTimeField(_("not before"), null=True, blank=True)
@@ -222,6 +227,20 @@ class TaskGroup(models.Model):
     class Meta:
         db_table = "tb_task_group"
         constraints = [models.UniqueConstraint(fields=["task", "group"], name="uk_task_group")]
+
+
+class TaskDependency(models.Model):
+    """The task runs after runs of its parent. Written by tasks_app.dependencies."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependencies")
+    parent = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependents")
+    condition = models.CharField(
+        max_length=8, choices=DependencyCondition, default=DependencyCondition.SUCCESS
+    )
+
+    class Meta:
+        db_table = "tb_task_dependency"
+        constraints = [models.UniqueConstraint(fields=["task", "parent"], name="uk_task_dependency")]
 
 
 class ConfigVersion(models.Model):

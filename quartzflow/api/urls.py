@@ -5,6 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions_app.api.runs import RunViewSet
 from executions_app.api.views import ExecutionViewSet
 from groups_app.api.views import GroupViewSet
 from quartzflow.errors import NotFound
@@ -17,6 +18,7 @@ router = OptionalSlashRouter()
 router.register("tasks", TaskViewSet, basename="task")
 router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("groups", GroupViewSet, basename="group")
+router.register("runs", RunViewSet, basename="run")
 router.register("executions", ExecutionViewSet, basename="execution")
 
 

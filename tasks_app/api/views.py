@@ -35,6 +35,7 @@ class TaskSerializer(ModelSerializer[Task]):
     group_ids = serializers.SerializerMethodField()
     owner = serializers.CharField(source="owner.username", default=None, read_only=True)
     next_exec_time = serializers.SerializerMethodField()
+    dependencies = serializers.SerializerMethodField()
 
     class Meta:
         model = Task
@@ -44,8 +45,13 @@ class TaskSerializer(ModelSerializer[Task]):
             "created_at", "updated_at", "owner", "groups", "group_ids", "is_global", "labels", "schedule_type",
             "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
             "concurrency_policy", "routing", "spread_seconds", "selector", "offline_policy", "calendar_id",
-            "calendar_mode", "skipped_count", "last_skipped_at", "version", "next_exec_time",
+            "calendar_mode", "skipped_count", "last_skipped_at", "dependencies", "dependency_mode", "version",
+            "next_exec_time",
         ]  # fmt: skip
+
+    def get_dependencies(self, task: Task) -> list[dict[str, Any]]:
+        """The tasks that this one runs after."""
+        return [{"task_id": d.parent_id, "condition": d.condition} for d in task.dependencies.all()]
 
     def get_groups(self, task: Task) -> list[str]:
         return [group.name for group in task.groups.all()]
@@ -80,7 +86,7 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
     queryset = Task.objects.none()
 
     def get_queryset(self) -> Any:
-        return tasks_for(user_of(self.request))
+        return tasks_for(user_of(self.request)).prefetch_related("dependencies")
 
     def _answer(self, pk: int, code: int = status.HTTP_200_OK) -> Response:
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data, status=code)

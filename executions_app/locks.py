@@ -1,0 +1,25 @@
+"""Locks by name until the end of the transaction. SQLite has one writer anyway, so there they are nothing."""
+
+import hashlib
+from collections.abc import Iterable
+
+from django.db import connection
+
+
+def lock(*name: object) -> None:
+    """Wait until nobody else holds the lock of this name."""
+    lock_all([name])
+
+
+def lock_all(names: Iterable[tuple[object, ...]]) -> None:
+    """Several locks, taken in one order everywhere, so that nobody waits in a circle."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        for key in sorted({_key(name) for name in names}):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _key(name: tuple[object, ...]) -> int:
+    digest = hashlib.blake2b(repr(name).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
