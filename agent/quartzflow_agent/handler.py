@@ -25,6 +25,8 @@ from quartzflow_agent.store.thread import StoreThread
 
 log = logging.getLogger(__name__)
 
+PULL_PATIENCE = 30.0  # seconds until a configuration that has not come is asked for again
+
 
 class Handler:
     """Implements LinkHandler: hands each kind of event to the part it concerns, in order of arrival.
@@ -53,7 +55,7 @@ class Handler:
         self._link = link
         self._home = home
         self._changed = changed
-        self._pulling = False
+        self._pull_again_at = 0.0  # monotonic; until then the answer to the last pull may come
         self._fresh = False  # the session's first configuration has not come yet
         self._work: "Set[asyncio.Task[None]]" = set()
         self.config_version = 0
@@ -91,7 +93,6 @@ class Handler:
 
     def lost(self, reason: str) -> None:
         """The session is over."""
-        self._pulling = False
         self._reporter.disconnected()
         if not self._engine.stopping:
             self._local.set_active(True, "no connection")
@@ -107,7 +108,7 @@ class Handler:
         self._link().flush()  # many acknowledgements in one frame
 
     def _pull(self) -> None:
-        self._pulling = True
+        self._pull_again_at = self._clock.monotonic() + PULL_PATIENCE
         self._link().send(lambda session: session.pull_config(self.config_version))
 
     async def _on_scheduler(self, alive: bool) -> None:
@@ -122,7 +123,7 @@ class Handler:
     async def _on_pongs(self, pongs: Sequence[events.Pong]) -> None:
         pong = pongs[-1]
         self._engine.timeline.wake()  # the clock may have been corrected
-        if pong.config_version != self.config_version and not self._pulling:
+        if pong.config_version != self.config_version and self._clock.monotonic() >= self._pull_again_at:
             self._pull()
         await self._on_scheduler(pong.scheduler_alive)
         self._changed()
@@ -146,7 +147,7 @@ class Handler:
                     removed=len(changes.removed),
                 )
             )
-        self._pulling = False
+        self._pull_again_at = 0.0
         if item.msg_id:
             self._link().send(lambda session: session.applied(item.msg_id, changes.version))
         if self._fresh:

@@ -38,6 +38,7 @@ class Run:
     ) -> None:
         self.instruction = instruction
         self.started_at = clock.server_ms()
+        self._started = clock.monotonic()
         self.stop = Stop()
         self._clock = clock
         self._report = report
@@ -130,10 +131,14 @@ class Run:
         """Say once more that it runs: the server may have missed it."""
         self._progress(0, "")
 
+    def _finished_at(self) -> int:
+        # Not the server's clock: what is learned of it while this runs must not change how long it took.
+        return self.started_at + round((self._clock.monotonic() - self._started) * 1000)
+
     def _failed(self, reason: str, error: str) -> Ending:
         return Ending(
             FAILURE,
-            self._clock.server_ms(),
+            self._finished_at(),
             failure_reason=reason,
             error=tail_utf8(error, ERROR_LIMIT)[0],
         )
@@ -147,7 +152,7 @@ class Run:
             error = f"{error}\nthe log is incomplete: {output.write_error}"
         return Ending(
             status,
-            self._clock.server_ms(),
+            self._finished_at(),
             exit_code=outcome.exit_code,
             failure_reason=reason,
             output=output.head,

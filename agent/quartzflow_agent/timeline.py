@@ -8,6 +8,9 @@ from typing import Callable, Dict, List, Tuple
 
 from quartzflow_agent.clock import Clock
 
+# Until a server has been heard, its clock is the host's, which somebody may set meanwhile.
+LONGEST_NAP = 30.0  # seconds
+
 
 class Timeline:
     """Calls `fire(key)` when the server's clock reaches the key's moment."""
@@ -44,4 +47,5 @@ class Timeline:
                 if self._due.get(key) == due:
                     del self._due[key]
                     self._fire(key)
-            await self._clock.wait(self._wake, (self._heap[0][0] - now) / 1000 if self._heap else None)
+            left = (self._heap[0][0] - now) / 1000 if self._heap else LONGEST_NAP
+            await self._clock.wait(self._wake, min(left, LONGEST_NAP))

@@ -86,6 +86,7 @@ class FakeServer:
         self.refusal = None  # (code, message)
         self.refuses_in_words = True  # False: the answer is lost, and the connection just closes
         self.answers_pings = True
+        self.answers_pulls = True
         self.acknowledges = True  # results, batches, statistics
         self.scheduler_alive = True
         self.clock_ahead = 0  # ms
@@ -171,6 +172,8 @@ class FakeServer:
             peer.close(CLOSE_REFUSED, f"{response.code}: {response.message}")
 
     def _on_TaskConfigPull(self, peer, msg_id, pull):
+        if not self.answers_pulls:
+            return
         response = task_pb2.TaskConfigResponse(
             tasks=self.tasks, version=self.config_version, action=task_pb2.FULL_SYNC
         )

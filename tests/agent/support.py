@@ -30,10 +30,11 @@ class FakeClock:
 
     def __init__(self, start: int = START) -> None:
         self.seconds = start / 1000
+        self.correction = 0  # ms; of the server's time, as it is known
         self._moved = asyncio.Event()
 
     def server_ms(self) -> int:
-        return round(self.seconds * 1000)
+        return round(self.seconds * 1000) + self.correction
 
     def monotonic(self) -> float:
         return self.seconds

@@ -5,7 +5,7 @@ import time
 
 import psutil
 from quartzflow_agent import agent as agent_module
-from quartzflow_agent import reporting
+from quartzflow_agent import handler, reporting
 from quartzflow_agent.protocol import agent_pb2, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
 from quartzflow_agent.store import executions, outbox, statistics, tasks
@@ -136,6 +136,17 @@ async def test_a_heartbeat_that_shows_another_version_makes_it_pull(home, server
         server.tasks, server.config_version = [task_config("1")], 9
         await until(lambda: any(ack.result == b"9" for ack in server.acks.values()))
         await until(lambda: server.pings[-1].config_version == 9)
+
+
+async def test_a_configuration_that_does_not_come_is_asked_for_again(home, server, certificates, monkeypatch):
+    monkeypatch.setattr(handler, "PULL_PATIENCE", 0.5)
+    server.heartbeat = 1
+    server.answers_pulls = False
+    server.tasks, server.config_version = [task_config("1")], 9
+    async with agent_in(home, joined(home, server, certificates)):
+        await until(lambda: server.pings)
+        server.answers_pulls = True
+        await until(lambda: any(ack.result == b"9" for ack in server.acks.values()))
 
 
 async def test_a_task_that_is_disabled_in_the_last_moment_does_not_run(agent, server):

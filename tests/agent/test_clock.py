@@ -102,6 +102,15 @@ async def test_moments_can_be_moved_and_taken_back(line):
     assert fired == [("b", 500), ("a", 3000)]
 
 
+async def test_a_clock_that_was_set_is_noticed(line):
+    clock, timeline, fired = line
+    timeline.put("a", START + 3_600_000)
+    await clock.advance(1)
+    clock.correction = 3_600_000
+    await clock.advance(30, step=10)
+    assert [key for key, _ in fired] == ["a"]
+
+
 async def test_a_correction_of_the_clock_is_seen_when_it_is_told(line):
     clock, timeline, fired = line
     timeline.put("a", START + 60_000)

@@ -29,6 +29,16 @@ async def test_runs_at_once_what_is_due(rig):
     assert set(rig.changes.days) == {"2025-01-09"}
 
 
+async def test_a_correction_of_the_clock_does_not_change_how_long_it_took(rig):
+    await rig.accept(instruction())
+    await rig.running("exec_1")
+    await rig.clock.advance(2)
+    rig.clock.correction = -3_600_000
+    rig.executor.end("exec_1")
+    await rig.ended(1)
+    assert (await rig.record()).duration_ms == 2000
+
+
 async def test_waits_for_the_scheduled_time_on_the_servers_clock(rig):
     await rig.accept(instruction(scheduled_time=START + 5000, delay_ms=2000))
     await rig.clock.advance(6.9)
