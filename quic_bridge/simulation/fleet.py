@@ -78,8 +78,8 @@ class Fleet:
             sock.close()
 
     def applied_at(self, version: int) -> list[float]:
-        """When agents have applied this configuration version: Unix times, seconds."""
-        return self._applied.get(version, [])
+        """When agents have applied this configuration version, or a later one: Unix times, seconds."""
+        return [moment for at, moments in self._applied.items() if at >= version for moment in moments]
 
     # --- For the agents ---
 

@@ -46,7 +46,7 @@ class Simulation:
         self._ask("drop_all")
 
     def applied_at(self, version: int) -> list[float]:
-        """When agents have applied this configuration version: Unix times, seconds."""
+        """When agents have applied this configuration version, or a later one: Unix times, seconds."""
         return sorted(moment for part in self._ask("applied_at", version) for moment in part)
 
     def close(self) -> None:
