@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,6 +17,7 @@ from executions_app.models import Execution
 from executions_app.selectors import executions_for
 from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
 from quartzflow.admin_site import site
+from quartzflow.errors import Conflict
 from quartzflow.permissions import visible
 from quartzflow.templatetags.console import moment
 from tasks_app.configs import current_version
@@ -77,12 +78,17 @@ class ClientAdmin(ObjectPermissionAdmin):
     actions = None
 
     def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
-        return clients_for(who(request)) if action == "view" else super().visible_rows(request, action)
+        user = who(request)
+        if action == "view":
+            return clients_for(user)
+        managed = visible(user, Group.objects.all(), "manage_hosts")
+        changeable = visible(user, Client.objects.all(), action).values("pk")
+        return Client.objects.filter(Q(group__in=managed) | Q(pk__in=changeable))
 
     def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
         if action == "view":
             return clients_for(who(request)).filter(pk=obj.pk).exists()
-        return super().may(request, obj, action)
+        return isinstance(obj, Client) and actions.may_manage(who(request), obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # hosts come in by enrolling
@@ -162,24 +168,62 @@ class ClientAdmin(ObjectPermissionAdmin):
             },
             {"label": _("Execution history"), "icon": "history", "url": history},
         ]
-        if "change" in may and client.approval != ClientApproval.REVOKED:
-            ask = _(
-                "Revoke “%(name)s”? Its credential is void at once and it must enroll again to come back."
-            ) % {"name": client.client_id}
-            revoke = reverse("admin:groups_app_client_revoke", args=[client.pk])
-            items += [
-                {"line": True},
-                {"label": _("Revoke"), "icon": "ban", "post": revoke, "confirm": ask, "danger": True},
-            ]
+        return [*items, {"line": True}, *self._control_items(client)] if "change" in may else items
+
+    def _control_items(self, client: Client) -> list[dict[str, Any]]:
+        """What managers of a host may do to it."""
+        name = {"name": client.client_id}
+
+        def post(verb: str) -> str:
+            return reverse(f"admin:groups_app_client_{verb}", args=[client.pk])
+
+        items: list[dict[str, Any]] = []
+        if client.credential_hash:
+            ask = _("Give “%(name)s” a new credential? The agent takes it by itself; nothing is interrupted.")
+            items.append(
+                {
+                    "label": _("Renew the credential"),
+                    "icon": "refresh-cw",
+                    "post": post("rotate"),
+                    "confirm": ask % name,
+                }
+            )
+        ask = _("Reset “%(name)s”? It is disconnected, and has to join again with an enrollment token.")
+        items.append(
+            {
+                "label": _("Reset"),
+                "icon": "rotate-ccw",
+                "post": post("reset"),
+                "confirm": ask % name,
+                "danger": True,
+            }
+        )
+        if client.approval != ClientApproval.REVOKED:
+            ask = _("Revoke “%(name)s”? It is disconnected at once and gets in again only after a reset.")
+            items.append(
+                {
+                    "label": _("Revoke"),
+                    "icon": "ban",
+                    "post": post("revoke"),
+                    "confirm": ask % name,
+                    "danger": True,
+                }
+            )
         return items
 
     def get_urls(self) -> list[URLPattern]:
-        revoke = path(
-            "<path:object_id>/revoke/",
-            self.admin_site.admin_view(self.revoke_view),
-            name="groups_app_client_revoke",
-        )
-        return [revoke, *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        views = {
+            "revoke": self.revoke_view,
+            "reset": self.reset_view,
+            "rotate": self.rotate_view,
+            "approve": self.approve_view,
+        }
+        own = [
+            path(f"<path:object_id>/{verb}/", wrap(view), name=f"groups_app_client_{verb}")
+            for verb, view in views.items()
+        ]
+        return [*own, *super().get_urls()]
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def revoke(request: HttpRequest, client: Client) -> dict[str, Any]:
@@ -187,6 +231,35 @@ class ClientAdmin(ObjectPermissionAdmin):
             return {"message": _("“%(name)s” is revoked.") % {"name": client.client_id}, "reload": True}
 
         return self.post_view(request, object_id, revoke, "change")
+
+    def reset_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def reset(request: HttpRequest, client: Client) -> dict[str, Any]:
+            actions.do_reset_client(who(request), client)
+            words = _("“%(name)s” can join again with an enrollment token.") % {"name": client.client_id}
+            return {"message": words, "reload": True}
+
+        return self.post_view(request, object_id, reset, "change")
+
+    def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def rotate(request: HttpRequest, client: Client) -> str:
+            actions.do_rotate_client(who(request), client)
+            return _("“%(name)s” gets a new credential.") % {"name": client.client_id}
+
+        return self.post_view(request, object_id, rotate, "change")
+
+    def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST {group, ip}: the address that the operator looked at must still be the client's."""
+
+        def approve(request: HttpRequest, client: Client) -> dict[str, Any]:
+            pk = request.POST.get("group", "")
+            managed = visible(who(request), Group.objects.all(), "manage_hosts")
+            group = managed.filter(pk=int(pk)).first() if pk.isdigit() else None
+            if group is None:
+                raise Conflict(_("Choose a group whose hosts you may manage."))
+            actions.do_approve_client(who(request), client, group, ip=request.POST.get("ip", ""))
+            return {"message": _("“%(name)s” is approved.") % {"name": client.client_id}, "reload": True}
+
+        return self.post_view(request, object_id, approve, "change")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -207,5 +280,8 @@ class ClientAdmin(ObjectPermissionAdmin):
             "recent": recent,
             "newest_version": current_version(),
             "menu": self.menu_items(client, may)[1:],
+            "awaits": client.approval == ClientApproval.PENDING and "change" in may,
+            "groups": list(visible(who(request), Group.objects.all(), "manage_hosts")),
+            "live_feed": request.user.has_perm("executions_app.view_execution"),
         }
         return TemplateResponse(request, "console/client.html", context)

@@ -97,3 +97,46 @@ def test_the_list_of_hosts_leads_to_adding_one():
     people.group()
     assert reverse(ADD) in browser().get(reverse("admin:groups_app_client_changelist")).content.decode()
     assert not Client.objects.exists()
+
+
+def host_url(verb, client):
+    return reverse(f"admin:groups_app_client_{verb}", args=[client.pk])
+
+
+def test_a_host_is_reset_and_its_credential_renewed():
+    client = people.online_client()
+    assert browser().post(host_url("rotate", client), headers=AJAX).status_code == 200
+    client.refresh_from_db()
+    assert client.credential_rotating
+    assert browser().post(host_url("revoke", client), headers=AJAX).status_code == 200
+    # A credential that is gone cannot be renewed, but a reset lets the host join again.
+    assert browser().post(host_url("rotate", client), headers=AJAX).status_code == 409
+    assert browser().post(host_url("reset", client), headers=AJAX).status_code == 200
+    client.refresh_from_db()
+    assert (client.approval, client.credential_hash) == ("approved", "")
+
+
+def test_a_quic_flow_client_is_approved_into_a_group_at_the_address_shown():
+    client = Client.objects.create(client_id="old-1", kind="legacy", approval="pending", ip="192.0.2.9")
+    group = people.group()
+    page = browser()
+    assert "192.0.2.9" in page.get(host_url("change", client)).content.decode()
+    url = host_url("approve", client)
+    assert page.post(url, {"group": "x", "ip": "192.0.2.9"}, headers=AJAX).status_code == 409
+    assert page.post(url, {"group": group.pk, "ip": "192.0.2.8"}, headers=AJAX).status_code == 409
+    assert page.post(url, {"group": group.pk, "ip": "192.0.2.9"}, headers=AJAX).status_code == 200
+    client.refresh_from_db()
+    assert (client.approval, client.group) == ("approved", group)
+
+
+def test_managers_of_a_group_manage_its_hosts_and_no_others():
+    mine, other = (people.online_client(name, people.group(name)) for name in ("mine", "other"))
+    user = people.stranger()
+    assign_perm("groups_app.view_group", user, mine.group)
+    assign_perm("groups_app.manage_hosts", user, mine.group)
+    page = browser(user)
+    rows = page.get(reverse("admin:groups_app_client_changelist")).context["cl"].result_list
+    assert [row.client_id for row in rows] == ["mine"]
+    assert [item["label"] for item in rows[0].menu_items if "post" in item] == ["更换凭据", "重置", "吊销"]
+    assert page.post(host_url("revoke", mine), headers=AJAX).status_code == 200
+    assert page.post(host_url("revoke", other), headers=AJAX).status_code == 404

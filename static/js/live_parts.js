@@ -1,0 +1,42 @@
+// Pages with figures, live: when something changed, the page is fetched anew and its [data-part]s take the places of
+// the old ones, at most every few seconds. #live-parts says what to listen to: data-feed=on, data-task=ID.
+import { $, $$ } from "./dom.js";
+import { on, subscribe } from "./live.js";
+
+const EVERY = 3000; // ms
+const IDLE = 60000; // ms; hosts come and go without an execution
+
+const settings = $("#live-parts").dataset;
+let timer = 0;
+let last = Date.now();
+
+async function refresh() {
+  timer = 0;
+  last = Date.now();
+  if (document.hidden) return;
+  let response;
+  try {
+    response = await fetch(window.location.href, { credentials: "same-origin" });
+  } catch (error) {
+    return; // the server is away; the top bar says so
+  }
+  if (!response.ok || response.redirected) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const old of $$("[data-part]")) {
+    const next = fresh.querySelector(`[data-part="${old.dataset.part}"]`);
+    // Not under somebody's hands: an open table or a focused link would be lost.
+    if (!next || old.contains(document.activeElement) || $("details[open], [aria-expanded=true]", old)) continue;
+    old.replaceWith(document.adoptNode(next));
+  }
+}
+
+function soon() {
+  if (!timer) timer = window.setTimeout(refresh, Math.max(300, last + EVERY - Date.now()));
+}
+
+on("executions", soon);
+on("resumed", soon);
+document.addEventListener("qf:acted", soon);
+window.setInterval(soon, IDLE);
+document.addEventListener("visibilitychange", () => !document.hidden && soon());
+subscribe({ feed: settings.feed === "on", tasks: settings.task ? [Number(settings.task)] : [] });
