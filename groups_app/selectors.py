@@ -10,7 +10,7 @@ from django.utils import timezone
 from quartzflow.permissions import User, visible
 
 from .choices import ClientApproval, ClientKind, ClientStatus
-from .models import Bridge, Client, Group
+from .models import Bridge, Client, EnrollmentToken, Group
 
 
 def groups_for(user: User) -> QuerySet[Group]:
@@ -28,6 +28,14 @@ def clients_for(user: User) -> QuerySet[Client]:
     if user.has_perm("groups_app.view_client"):
         return clients
     return clients.filter(group__in=visible(user, Group.objects.all()))
+
+
+def tokens_for(user: User) -> QuerySet[EnrollmentToken]:
+    """The enrollment tokens a user may see: all with the model permission, else those of groups that they manage."""
+    tokens = EnrollmentToken.objects.select_related("group", "created_by")
+    if user.has_perm("groups_app.view_enrollmenttoken"):
+        return tokens
+    return tokens.filter(group__in=visible(user, Group.objects.all(), "manage_hosts"))
 
 
 def live_bridges() -> list[Bridge]:

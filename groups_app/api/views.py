@@ -8,7 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from groups_app import actions
-from groups_app.models import Client, Group
+from groups_app.api.hosts import ClientSerializer
+from groups_app.models import Group
 from groups_app.selectors import clients_for, groups_for
 from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, object_body, user_of
@@ -23,17 +24,6 @@ class GroupSerializer(ModelSerializer[Group]):
     class Meta:
         model = Group
         fields = ["id", "name", "description", "tags", "online_count", "client_count", "task_count"]
-
-
-class ClientSerializer(ModelSerializer[Client]):
-    group = serializers.CharField(source="group.name", default=None, read_only=True)
-
-    class Meta:
-        model = Client
-        fields = [
-            "id", "client_id", "group_id", "group", "hostname", "ip", "kind", "status", "approval", "version", "os",
-            "arch", "labels", "task_version", "running", "last_heartbeat", "connected_at",
-        ]  # fmt: skip
 
 
 class GroupViewSet(viewsets.GenericViewSet[Group]):

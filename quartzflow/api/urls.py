@@ -7,6 +7,7 @@ from rest_framework.views import APIView
 
 from executions_app.api.runs import RunViewSet
 from executions_app.api.views import ExecutionViewSet
+from groups_app.api.hosts import ClientViewSet, EnrollmentTokenViewSet
 from groups_app.api.views import GroupViewSet
 from quartzflow.errors import NotFound
 from tasks_app.api.calendars import CalendarViewSet
@@ -18,6 +19,8 @@ router = OptionalSlashRouter()
 router.register("tasks", TaskViewSet, basename="task")
 router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("groups", GroupViewSet, basename="group")
+router.register("clients", ClientViewSet, basename="client")
+router.register("enrollment-tokens", EnrollmentTokenViewSet, basename="enrollment-token")
 router.register("runs", RunViewSet, basename="run")
 router.register("executions", ExecutionViewSet, basename="execution")
 

@@ -22,6 +22,7 @@ from quartzflow.permissions import visible
 from tasks_app import actions
 from tasks_app.choices import CalendarMode
 from tasks_app.models import Calendar, Task
+from tasks_app.push_state import push_state
 from tasks_app.selectors import next_fire_time, tasks_for
 
 PREVIEW_COUNT = 5
@@ -126,6 +127,12 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         task = get_or_404(self.get_queryset(), pk)
         control.do_disable_tasks(user_of(request), [task])
         return self._answer(task.pk)
+
+    @action(detail=True, url_path="push-state")
+    def push_state(self, request: Request, pk: str) -> Response:
+        """Which of the hosts that are online do not hold the task as it is now."""
+        task = get_or_404(self.get_queryset(), pk)
+        return Response(push_state(user_of(request), task))
 
     @action(detail=True, methods=["post"])
     def trigger(self, request: Request, pk: str) -> Response:
