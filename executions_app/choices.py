@@ -35,6 +35,7 @@ class FailureReason(models.TextChoices):
     EXECUTOR_ERROR = "executor_error", _("The executor failed")
     CANCELLED_BY_USER = "cancelled_by_user", _("Cancelled by a user")
     CONCURRENCY = "concurrency", _("The one before was still running")
+    WAVE_STOPPED = "wave_stopped", _("Too many hosts before it failed")
     TASK_DISABLED = "task_disabled", _("The task was disabled")
     TASK_CHANGED = "task_changed", _("The task was changed")
     TASK_DELETED = "task_deleted", _("The task was deleted")

@@ -21,6 +21,7 @@ from .endings import after_end
 from .instructions import Prepared, load_tasks, send_out
 from .models import Execution
 from .targets import Targets, waits
+from .waves import wave_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,14 @@ def _executions(firing: Firing, prepared: Prepared, targets: Targets) -> list[Ex
         total = len(chosen)
         return [new_execution(firing, task, client, shard=(n, total)) for n, client in enumerate(chosen)]
     patient = {client for client in chosen if client not in targets.online} if waits(task) else set()
-    return [new_execution(firing, task, client, patient=client in patient) for client in chosen]
+    return [
+        new_execution(firing, task, client, patient=client in patient, wave=_wave(task, n, len(chosen)))
+        for n, client in enumerate(chosen)
+    ]
+
+
+def _wave(task: Task, index: int, hosts: int) -> int | None:
+    return wave_of(task.wave_size, index, hosts) if routing.is_broadcast(task) else None
 
 
 def new_execution(
@@ -107,12 +115,14 @@ def new_execution(
     *,
     shard: tuple[int, int] | None = None,
     patient: bool = False,
+    wave: int | None = None,
     **extra: Any,
 ) -> Execution:
     """The row, not saved yet, of one target.
 
     shard:   its index and how many there are
     patient: the host may take its time to come, up to the task's grace time
+    wave:    number of the wave in which it goes; all but the first wait for the one before
     """
     client_id, group_id = target
     limited = bool(client_id) and limits.are_set()
@@ -121,6 +131,8 @@ def new_execution(
         wait = max(wait, task.misfire_grace)
     is_scheduled = firing.execution_type == ExecutionType.SCHEDULED
     index, total = shard or (None, None)
+    expires_at = max(firing.scheduled, timezone.now()) + timedelta(seconds=wait)
+    hold = Hold.WAVE if wave else Hold.LIMIT if limited else ""
     return Execution(
         execution_id=execution_id(task.pk, firing.scheduled, client_id, index, firing.unique),
         run_id=run_id(task.pk, firing.scheduled, firing.unique),
@@ -140,8 +152,9 @@ def new_execution(
         retry_max_interval=task.retry_max_interval,
         task_version=task.version,
         triggered_by=firing.triggered_by,
-        hold=Hold.LIMIT if limited else "",
-        expires_at=max(firing.scheduled, timezone.now()) + timedelta(seconds=wait),
+        wave=wave,
+        hold=hold,
+        expires_at=None if hold == Hold.WAVE else expires_at,
         **extra,
     )
 

@@ -13,7 +13,7 @@ from tasks_app.actions import plan_next_delay
 from tasks_app.choices import ScheduleType
 from tasks_app.models import TaskDependency
 
-from . import limits
+from . import limits, waves
 from .choices import ExecutionType
 from .kick import kick
 from .locks import lock_all
@@ -28,13 +28,16 @@ class _Run:
     task_id: int
     scheduled: datetime
     delays: bool  # of a fixed delay, by schedule
+    waves: bool  # goes out in waves
 
 
 def after_end(pks: Iterable[int]) -> None:
     """These executions have changed; for those that ended:
 
     1. Others that wait for a free place go.
-    2. When it was the last of its run, a fixed delay begins, and the tasks that wait for this one learn of it.
+    2. When it was the last of its wave, the next one goes.
+    3. When it was the last of its run, a fixed delay begins, and the tasks that wait for this one learn of it.
+    4. A replay goes on.
     """
     pks = list(pks)
     if not pks:
@@ -46,6 +49,9 @@ def after_end(pks: Iterable[int]) -> None:
         return
     # Of two that end at once, neither would see the other's end: the second waits for the first one's commit here.
     lock_all(("run", run.run_id) for run in runs)
+    for run in runs:
+        if run.waves:
+            waves.go_on(run.run_id, run.task_id)
     unfinished = set(
         Execution.objects.filter(run_id__in=[run.run_id for run in runs], status__in=LIVE).values_list(
             "run_id", flat=True
@@ -65,16 +71,24 @@ def _runs(pks: list[int]) -> list[_Run]:
     rows = (
         Execution.objects.filter(pk__in=pks, status__in=TERMINAL)
         .annotate(has_children=Exists(TaskDependency.objects.filter(parent=OuterRef("task_id"))))
-        .filter(delayed | Q(has_children=True))
+        .filter(
+            delayed | Q(has_children=True) | Q(wave__isnull=False) | Q(execution_type=ExecutionType.REPLAY)
+        )
         .order_by()
-        .values_list("run_id", "task_id", "scheduled_time", "execution_type", "task__schedule_type")
+        .values_list("run_id", "task_id", "scheduled_time", "execution_type", "task__schedule_type", "wave")
     )
+    if any(kind == ExecutionType.REPLAY for *_, kind, _schedule, _wave in rows):
+        transaction.on_commit(kick)
     return list(
         {
             run: _Run(
-                run, task_id, at, kind == ExecutionType.SCHEDULED and schedule == ScheduleType.FIXED_DELAY
+                run_id=run,
+                task_id=task_id,
+                scheduled=at,
+                delays=kind == ExecutionType.SCHEDULED and schedule == ScheduleType.FIXED_DELAY,
+                waves=wave is not None,
             )
-            for run, task_id, at, kind, schedule in rows
+            for run, task_id, at, kind, schedule, wave in rows
         }.values()
     )
 

@@ -58,6 +58,7 @@ class Execution(models.Model):
     cancelled_by = models.CharField(_("cancelled by"), max_length=150, blank=True)
     # The agent has stored the instruction; until then the bridge sends it again.
     accepted_at = models.DateTimeField(null=True)
+    wave = models.IntegerField(null=True)  # of a broadcast in waves, from 0
     hold = models.CharField(_("held back"), max_length=8, choices=Hold, blank=True)
     # Pending, or between attempts, and not with its agent by then: it expires. Null: whatever holds it back ends it.
     expires_at = models.DateTimeField(null=True)
@@ -162,6 +163,60 @@ class DependencyEvent(models.Model):
             # What is still to be handled: few rows, whatever the table's size.
             models.Index(fields=["state", "task_id"], name="idx_dependency_open", condition=Q(state__lt=2))
         ]
+
+
+class Replay(models.Model):
+    """A task is run for every time of a past window. Written by executions_app.replays."""
+
+    class Status(models.IntegerChoices):
+        RUNNING = 1, _("Running")
+        DONE = 2, _("Done")
+        CANCELLED = 3, _("Cancelled")
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="replays")
+    begin = models.DateTimeField()
+    end = models.DateTimeField()
+    cursor = models.DateTimeField()  # the last time that was handled
+    parallel = models.IntegerField()
+    status = models.SmallIntegerField(choices=Status, default=Status.RUNNING)
+    total = models.IntegerField()
+    fired = models.IntegerField(default=0)
+    existing = models.IntegerField(default=0)
+    created_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "tb_replay"
+        ordering = ["-id"]
+
+
+class MissedFiring(models.Model):
+    """Times of a task that passed without any execution: an event to be alerted on."""
+
+    task_id = models.BigIntegerField()
+    task_name = models.CharField(max_length=128, blank=True)
+    first_time = models.DateTimeField()
+    last_time = models.DateTimeField()
+    count = models.IntegerField()
+    detected_at = models.DateTimeField(auto_now_add=True, db_index=True)  # newest first; what is unresolved
+    resolved_at = models.DateTimeField(null=True)  # they came after all
+
+    class Meta:
+        db_table = "tb_missed_firing"
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["task_id", "first_time"], name="uk_missed_firing")]
+
+
+class Watermark(models.Model):
+    """How far a periodic look at the tables has come."""
+
+    name = models.CharField(primary_key=True, max_length=64)
+    until = models.DateTimeField()
+    checked_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "tb_watermark"
 
 
 class DailyStats(models.Model):

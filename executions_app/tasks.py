@@ -10,7 +10,7 @@ from tasks_app import calendars
 from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
-from . import chains, control, limits
+from . import chains, control, limits, missing, replays
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
 from .sweeps import expire_overdue
@@ -37,6 +37,13 @@ def fire_one(task_id: int) -> None:
 def advance() -> None:
     """Go on with what follows from the ends of runs."""
     chains.advance()
+    replays.advance_replays()
+
+
+@shared_task(name="executions_app.tasks.find_missing", ignore_result=True)
+def find_missing() -> None:
+    """Every minute: note what should have run and did not."""
+    missing.find_missing()
 
 
 @shared_task(name="executions_app.tasks.refresh_calendars", ignore_result=True)
@@ -53,5 +60,6 @@ def housekeeping() -> None:
     with transaction.atomic():
         limits.let_go()
     chains.advance()
+    replays.advance_replays()
     chains.forget_old_events()
     forget_old_changes()

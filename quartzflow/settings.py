@@ -150,6 +150,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 10},  # a queue that stood still must not bring them all at once
     },
+    "find-missing": {
+        "task": "executions_app.tasks.find_missing",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "refresh-calendars": {
         "task": "executions_app.tasks.refresh_calendars",
         "schedule": 3600.0,
@@ -170,6 +175,7 @@ QF_CHAINS_KEPT = 90  # days that the links between runs of dependent tasks are k
 QF_MAX_RUNNING = 0  # executions that run at once in the whole system; what is beyond waits. 0: no limit
 QF_MAX_RUNNING_PER_CLIENT = 0  # the same on one host, of all tasks together
 QF_LOST_GRACE = 60  # seconds after timeout in which a lost agent's execution may still report
+QF_LOG_FETCH_LIMIT = 256 * 1024 * 1024  # bytes of a full log that one request may fetch from its agent
 QF_LEGACY_CLIENTS = ENV.legacy_clients
 QF_BRIDGE_LEASE = 10  # seconds without a sign of life after which a bridge counts as dead
 QF_CONFIG_CHANGES_KEPT = 10_000  # an agent further behind gets everything anew

@@ -25,6 +25,7 @@ EDITABLE = (
     "retry_interval", "retry_max_interval", "concurrency", "status", "is_global", "labels", "schedule_type",
     "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
     "concurrency_policy", "routing", "spread_seconds", "calendar_mode", "selector", "offline_policy", "dependency_mode",
+    "wave_size", "wave_max_failed",
 )  # fmt: skip
 
 

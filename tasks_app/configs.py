@@ -85,7 +85,7 @@ def wire_config(config: dict[str, Any]) -> dict[str, str]:
 
 def fires_locally(task: Task) -> bool:
     """Whether an agent may fire the task by itself: only when every host of its groups runs it anyway, at once."""
-    return task.routing == Routing.BROADCAST and not task.selector
+    return task.routing == Routing.BROADCAST and not task.selector and not task.wave_size
 
 
 def _ms(moment: Any) -> int:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
@@ -129,6 +129,25 @@ class Task(models.Model):
     )
     dependency_mode = models.CharField(
         _("runs after"), max_length=4, choices=DependencyMode, default=DependencyMode.ALL
+    )
+    wave_size = models.CharField(
+        _("hosts at a time"),
+        max_length=6,
+        blank=True,
+        validators=[
+            RegexValidator(
+                r"^([1-9]\d{0,4}|([1-9]\d?|100)%)\Z", _("A number such as 10, or a part such as 20%%.")
+            )
+        ],
+        help_text=_(
+            "A number, or a part such as 20%; the next go when these have ended. Empty: all at once."
+        ),
+    )
+    wave_max_failed = models.IntegerField(
+        _("failures allowed"),
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_("Percent. When more of the hosts so far have failed, the others are left out."),
     )
     # fixed_rate fires at anchor + n·interval, so its phase survives restarts and edits of other fields.
     anchor_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -5,6 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions_app.api.replays import MissedFiringViewSet, ReplayViewSet
 from executions_app.api.runs import RunViewSet
 from executions_app.api.views import ExecutionViewSet
 from groups_app.api.hosts import ClientViewSet, EnrollmentTokenViewSet
@@ -21,6 +22,8 @@ router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("groups", GroupViewSet, basename="group")
 router.register("clients", ClientViewSet, basename="client")
 router.register("enrollment-tokens", EnrollmentTokenViewSet, basename="enrollment-token")
+router.register("replays", ReplayViewSet, basename="replay")
+router.register("missed", MissedFiringViewSet, basename="missed")
 router.register("runs", RunViewSet, basename="run")
 router.register("executions", ExecutionViewSet, basename="execution")
 

@@ -46,7 +46,8 @@ class TaskSerializer(ModelSerializer[Task]):
             "created_at", "updated_at", "owner", "groups", "group_ids", "is_global", "labels", "schedule_type",
             "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
             "concurrency_policy", "routing", "spread_seconds", "selector", "offline_policy", "calendar_id",
-            "calendar_mode", "skipped_count", "last_skipped_at", "dependencies", "dependency_mode", "version",
+            "calendar_mode", "skipped_count", "last_skipped_at", "dependencies", "dependency_mode",
+            "wave_size", "wave_max_failed", "version",
             "next_exec_time",
         ]  # fmt: skip
 
