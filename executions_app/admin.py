@@ -226,7 +226,7 @@ class ExecutionAdmin(ObjectPermissionAdmin):
             {
                 "label": _("Task"),
                 "icon": "calendar-clock",
-                "url": of("tasks_app_task_change", execution.task_id),
+                "url": of("tasks_app_task_detail", execution.task_id),
             },
         ]
         if "trigger" in may:

@@ -25,16 +25,17 @@ from quartzflow.admin_site import site
 from quartzflow.errors import Conflict, InvalidInput, QuartzError
 
 from . import actions
+from .admin_detail import TaskDetailAdmin
 from .admin_forms import TaskForm
-from .admin_list import EXECUTOR_ICONS, TaskListAdmin
-from .choices import ScheduleType
+from .admin_list import EXECUTOR_ICONS
+from .choices import CalendarMode, ScheduleType
 from .models import SCHEDULE_FIELDS, Task
 
 PREVIEW_TIMES = 5
 
 
 @admin.register(Task, site=site)
-class TaskAdmin(TaskListAdmin):
+class TaskAdmin(TaskDetailAdmin):
     """Everything one can do to tasks in the console."""
 
     # --- actions ---
@@ -156,6 +157,12 @@ class TaskAdmin(TaskListAdmin):
         values: dict[str, Any] = {name: value for name, value in found.items() if value}
         if "start_at" not in values and values.get("schedule_type") == ScheduleType.FIXED_RATE:
             values["anchor_at"] = timezone.now().replace(microsecond=0)
+        calendar = form.calendars.get(form.cleaned_data.get("calendar_id") or 0)
+        if calendar:
+            values |= {
+                "calendar": calendar.resolved,
+                "calendar_mode": form.cleaned_data.get("calendar_mode") or CalendarMode.NOT_ON,
+            }
         schedule = Schedule(**values)
         try:
             schedule.validate()

@@ -15,12 +15,21 @@ from django.utils.translation import gettext_lazy as _lazy
 
 from groups_app.selectors import groups_for
 from quartzflow.errors import InvalidInput
-from quartzflow.permissions import User
+from quartzflow.permissions import User, visible
 from quartzflow.preferences import time_zones
 
-from .choices import ConcurrencyPolicy, ExecutorType, MisfirePolicy, Routing, ScheduleType, TaskStatus
+from .choices import (
+    CalendarMode,
+    ConcurrencyPolicy,
+    ExecutorType,
+    MisfirePolicy,
+    OfflinePolicy,
+    Routing,
+    ScheduleType,
+    TaskStatus,
+)  # fmt: skip
 from .executors import HTTP_METHODS
-from .models import Task
+from .models import Calendar, Task
 
 # Errors of a configuration name their key first, also in Chinese with its wide colon.
 KEY_OF_ERROR = re.compile(r"(\w+)(?:: |：)(.+)", re.S)
@@ -89,6 +98,27 @@ class NamedTexts(forms.CharField):
         return pairs
 
 
+class SelectorTexts(NamedTexts):
+    """Labels that a host must have: a name and its value, or several that do, with commas between."""
+
+    def prepare_value(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return super().prepare_value(
+            {
+                name: ", ".join(wanted) if isinstance(wanted, list) else wanted
+                for name, wanted in value.items()
+            }
+        )
+
+    def to_python(self, value: Any) -> dict[str, Any]:  # type: ignore[override]
+        found: dict[str, Any] = {}
+        for name, text in super().to_python(value).items():
+            texts = [part.strip() for part in str(text).replace("，", ",").split(",") if part.strip()]
+            found[name] = texts if len(texts) > 1 else "".join(texts)
+        return found
+
+
 class WallClock(forms.CharField):
     """A date and time without a zone, as the browser's own picker gives it."""
 
@@ -130,6 +160,10 @@ class TaskForm(forms.Form):
     """Checks shapes only; what is right for a task is decided by tasks_app.actions, in `data()`'s terms."""
 
     name = forms.CharField(label=_lazy("Name"), max_length=128)
+    labels = NamedTexts(
+        label=_lazy("Labels"), widget=forms.Textarea(attrs={**CODE, "rows": 2, "placeholder": "team=billing"}),
+        help_text=_lazy("One name=value a line; for finding and grouping tasks."),
+    )  # fmt: skip
     description = forms.CharField(label=_lazy("Description"), max_length=512, required=False)
     enabled = forms.BooleanField(label=_lazy("Enable"), required=False, initial=True)
 
@@ -146,6 +180,11 @@ class TaskForm(forms.Form):
     )
     run_at = WallClock(label=_lazy("Run at"))
     timezone = forms.ChoiceField(label=_lazy("Time zone"))
+    calendar_id = forms.TypedChoiceField(
+        label=_lazy("Calendar"), coerce=int, required=False, empty_value=None,
+        help_text=_lazy("Times that the calendar leaves out are skipped."),
+    )  # fmt: skip
+    calendar_mode = forms.ChoiceField(label=_lazy("Use of the calendar"), choices=CalendarMode.choices)
     start_at = WallClock(label=_lazy("Not before"))
     end_at = WallClock(label=_lazy("Not after"))
     misfire_policy = forms.ChoiceField(
@@ -224,6 +263,15 @@ class TaskForm(forms.Form):
         label=_lazy("Routing"), choices=Routing.choices, help_text=_lazy("Which of the hosts online run it.")
     )
 
+    selector = SelectorTexts(
+        label=_lazy("Only hosts with these labels"),
+        widget=forms.Textarea(attrs={**CODE, "rows": 2, "placeholder": "env=prod"}),
+        help_text=_lazy("One name=value a line; several values with commas. Empty: every host of the groups."),
+    )  # fmt: skip
+    offline_policy = forms.ChoiceField(
+        label=_lazy("Hosts offline"), choices=OfflinePolicy.choices,
+        help_text=_lazy("Those that are not there when it fires, where every host is meant."),
+    )  # fmt: skip
     spread_seconds = _number(
         _lazy("Spread"), 0, 3600, _lazy("The hosts begin one by one over this time instead of all at once.")
     )
@@ -235,6 +283,9 @@ class TaskForm(forms.Form):
     )
     retry_count = _number(_lazy("Retries"), 0, 10)
     retry_interval = _number(_lazy("Retry interval"), 1, 86400)
+    retry_max_interval = _number(
+        _lazy("Longest retry interval"), 0, 86400, _lazy("Doubles up to this. 0: stays the same.")
+    )
     force = forms.BooleanField(label=_lazy("Edit although it is executing"), required=False)
 
     def __init__(self, user: User, task: Task | None, data: Any = None) -> None:
@@ -246,6 +297,11 @@ class TaskForm(forms.Form):
         self._choose(
             "timezone", [(name, name) for name in (zones if current in zones else [current, *zones])]
         )
+        self.calendars = {calendar.pk: calendar for calendar in visible(user, Calendar.objects.all())}
+        names: list[tuple[Any, str]] = [(calendar.pk, calendar.name) for calendar in self.calendars.values()]
+        if task and task.calendar and task.calendar_id not in self.calendars:
+            names.append((task.calendar_id, task.calendar.name))  # kept, though one may not choose it
+        self._choose("calendar_id", [("", _("None")), *names])
         self._choose("group_ids", [(group.pk, group.name) for group in self.groups])
         for name, field in self.fields.items():
             if field.help_text:
@@ -259,7 +315,8 @@ class TaskForm(forms.Form):
         """A new task's values."""
         names = (
             "timeout", "concurrency", "retry_count", "retry_interval", "misfire_policy", "misfire_grace",
-            "concurrency_policy", "routing", "schedule_type", "executor_type", "spread_seconds",
+            "concurrency_policy", "routing", "schedule_type", "executor_type", "spread_seconds", "retry_max_interval",
+            "calendar_mode", "offline_policy",
         )  # fmt: skip
         task = Task()
         values = {name: getattr(task, name) for name in names}
@@ -332,5 +389,5 @@ TASK_FIELDS = (
     "name", "description", "executor_type", "cron_expr", "timeout", "retry_count", "retry_interval", "concurrency",
     "is_global", "schedule_type", "timezone", "interval_seconds", "run_at", "start_at", "end_at",
     "misfire_policy", "misfire_grace", "concurrency_policy", "routing",
-    "spread_seconds",
+    "spread_seconds", "retry_max_interval", "labels", "selector", "offline_policy", "calendar_id", "calendar_mode",
 )  # fmt: skip

@@ -84,7 +84,7 @@ class TaskListAdmin(ObjectPermissionAdmin):
 
     @admin.display(description=_lazy("Task name"), ordering="name")
     def name_cell(self, task: Any) -> str:
-        url = reverse("admin:tasks_app_task_change", args=[task.pk])
+        url = reverse("admin:tasks_app_task_detail", args=[task.pk])
         return format_html(
             '<a class="cell-main" href="{}">{}</a><span class="cell-sub">{}</span>',
             url,
@@ -155,6 +155,7 @@ class TaskListAdmin(ObjectPermissionAdmin):
     def menu_items(self, task: Any, may: set[str]) -> list[dict[str, Any]]:
         edit = reverse("admin:tasks_app_task_change", args=[task.pk])
         history = f"{reverse('admin:executions_app_execution_changelist')}?task__id__exact={task.pk}"
+        detail = reverse("admin:tasks_app_task_detail", args=[task.pk])
         items: list[dict[str, Any]] = []
         if "trigger" in may:
             items.append(
@@ -182,13 +183,9 @@ class TaskListAdmin(ObjectPermissionAdmin):
                     "post": reverse("admin:tasks_app_task_enable", args=[task.pk]),
                 }
             )
-        items.append(
-            {
-                "label": _("Edit") if "change" in may else _("View"),
-                "icon": "pencil" if "change" in may else "eye",
-                "url": edit,
-            }
-        )
+        items.append({"label": _("View"), "icon": "eye", "url": detail})
+        if "change" in may:
+            items.append({"label": _("Edit"), "icon": "pencil", "url": edit})
         items.append({"label": _("Execution history"), "icon": "history", "url": history})
         if "delete" in may:
             ask = _("Delete “%(name)s”? Its history stays; what runs of it is stopped.") % {"name": task.name}

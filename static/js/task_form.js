@@ -8,7 +8,7 @@ import { newPill, setPill } from "./status.js";
 import { formatAgo, formatTime, timeElement } from "./time.js";
 
 const form = $("#task-form");
-const SCHEDULE = ["schedule_type", "cron_expr", "interval_seconds", "run_at", "timezone", "start_at", "end_at", "misfire_policy", "misfire_grace"];
+const SCHEDULE = ["schedule_type", "cron_expr", "interval_seconds", "run_at", "timezone", "start_at", "end_at", "misfire_policy", "misfire_grace", "calendar_id", "calendar_mode"];
 
 function value(name) {
   const found = form.elements[name];

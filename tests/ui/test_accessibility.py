@@ -14,6 +14,7 @@ PAGES = {
     "tasks": "/console/tasks_app/task/",
     "no task found": "/console/tasks_app/task/?q=nothing-is-called-this",
     "new task": "/console/tasks_app/task/add/",
+    "one task": "/console/tasks_app/task/{task}/detail/",
     "task": "/console/tasks_app/task/{task}/change/",
     "executions": "/console/executions_app/execution/",
     "execution": "/console/executions_app/execution/{execution}/change/",
