@@ -169,7 +169,9 @@ QF_MISFIRE_THRESHOLD = (
     10.0  # seconds; a firing later than this is missed (up to it: late, and fired as usual)
 )
 QF_MISFIRE_LIMIT = 100  # missed firings of one task that `fire_all` makes up for at most
-QF_RECONNECT_GRACE = 90  # seconds without heartbeat in which a host that went offline still counts as a target
+QF_RECONNECT_GRACE = (
+    90  # seconds without heartbeat in which a host that went offline still counts as a target
+)
 QF_PENDING_GRACE = 60  # seconds after its time in which an instruction may still start on an agent
 QF_CHAINS_KEPT = 90  # days that the links between runs of dependent tasks are kept
 QF_MAX_RUNNING = 0  # executions that run at once in the whole system; what is beyond waits. 0: no limit
