@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from quartzflow.env import Env
 
-from .setup import ANY_ADDRESS
+from .joining import ANY_ADDRESS
 
 ASK_EVERY = 0.3  # seconds
 REPORT_EVERY = 20.0  # seconds between two words on what is missing
