@@ -51,16 +51,18 @@ class Commands:
         INSTRUCTED.inc(sent)
         return sent
 
-    def cancel(self, items: Iterable[tuple[str, str, str]]) -> None:
+    async def cancel(self, items: Iterable[tuple[str, str, str]]) -> None:
         """Stop executions: (client id, execution id, reason)."""
         grouped: dict[tuple[str, str], list[str]] = {}
         for client_id, execution_id, reason in items:
             grouped.setdefault((client_id, reason), []).append(execution_id)
-        for (client_id, reason), execution_ids in grouped.items():
+        for number, ((client_id, reason), execution_ids) in enumerate(grouped.items(), 1):
             connection = self._registry.get(client_id)
             if connection is not None:
                 connection.session.cancel(execution_ids, reason)
                 connection.wake()
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
 
     def close_client(self, client_id: str, reason: str) -> None:
         """End a client's session now."""

@@ -80,7 +80,7 @@ class Wake:
             case "config":
                 self._config_changed.set()
             case "cancel":
-                self._commands.cancel(message["items"])
+                await self._commands.cancel(message["items"])
             case "close":
                 self._commands.close_client(message["client_id"], message["reason"])
             case "reconnect":

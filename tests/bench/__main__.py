@@ -15,8 +15,8 @@ from rich.table import Table
 
 from tests.services import ROOT
 
-from . import firing  # noqa: F401 - registers its benchmarks
-from .registry import BENCHMARKS, Measurement
+from . import bridge, firing  # noqa: F401 - register their benchmarks
+from .registry import BENCHMARKS, ENDING, Measurement
 
 FILE = ROOT / "bench.json"
 
@@ -72,9 +72,10 @@ def main(arguments: list[str]) -> int:
         console.print(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
         return 2
     measurements: list[Measurement] = []
-    for name in only or BENCHMARKS:
-        console.print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}")
-        measurements += BENCHMARKS[name]()
+    with ENDING:
+        for name in only or BENCHMARKS:
+            console.print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}")
+            measurements += BENCHMARKS[name]()
     now, facts = datetime.now(UTC), machine()
     write(FILE, [entry(one, now, facts) for one in measurements])
     show(console, measurements)

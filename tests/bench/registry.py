@@ -1,6 +1,7 @@
 """What a benchmark is, and the list of them."""
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ class Measurement:
 
 Benchmark = Callable[[], Iterable[Measurement]]
 BENCHMARKS: dict[str, Benchmark] = {}
+ENDING = ExitStack()  # what several benchmarks share is ended after the last of them
 
 
 def benchmark(function: Benchmark) -> Benchmark:

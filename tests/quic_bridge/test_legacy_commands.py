@@ -60,7 +60,7 @@ async def test_what_is_cancelled_before_its_time_does_not_run(client, legacy_bri
     await client.arrive("host-1")
     await legacy_bridge.commands.dispatch([("host-1", instruction(scheduled_time=now_ms() + 200))])
     if by == "cancel":
-        legacy_bridge.commands.cancel([("host-1", "e1", "cancelled_by_user")])
+        await legacy_bridge.commands.cancel([("host-1", "e1", "cancelled_by_user")])
     else:
         domain.cancelled.add("e1")
     await asyncio.sleep(0.4)

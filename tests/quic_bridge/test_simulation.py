@@ -108,7 +108,7 @@ async def test_a_cancelled_execution_ends_at_once(pki, bridge, domain):
     async with fleet(pki, bridge.port, exec_ms=60_000) as agents:
         await bridge.commands.dispatch([("sim-00001", instruction("e1"))])
         await eventually(lambda: agents.stats.instructions == 1)
-        bridge.commands.cancel([("sim-00001", "e1", "by hand")])
+        await bridge.commands.cancel([("sim-00001", "e1", "by hand")])
         await eventually(lambda: agents.stats.acknowledged == 1)
         assert domain.reports[-1].message.status == task_pb2.CANCELLED
 
