@@ -20,9 +20,10 @@ from quartzflow_agent.schedule import retry_delay, run_id
 from groups_app.models import Client
 from quartzflow.bulk import insert_new, update_from_values
 from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
+from quartzflow.metrics import metrics
 from tasks_app.models import ConfigChange, Task
 
-from .choices import SERVER_GUESSES, FailureReason
+from .choices import SERVER_GUESSES, ExecutionType, FailureReason
 from .endings import after_end
 from .events import publish_executions, publisher
 from .instructions import send_cancels
@@ -104,6 +105,14 @@ class _Known:
     retry_max_interval: int
     local: bool
     failure_reason: str
+    execution_type: int
+    scheduled_time: datetime
+    delay_ms: int
+
+    @property
+    def due(self) -> datetime:
+        """When it was to begin."""
+        return self.scheduled_time + timedelta(milliseconds=self.delay_ms)
 
 
 def ingest(reports: Sequence[Report]) -> IngestOutcome:
@@ -131,10 +140,12 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
             else:
                 mine.append(report)
         changed = _accept([r for r in mine if isinstance(r, Accepted)])
-        changed |= _start([r for r in mine if isinstance(r, Progress)])
+        started = _start([r for r in mine if isinstance(r, Progress)])
+        changed |= started
         results = {r.execution_id: r for r in mine if isinstance(r, Result)}
         changed |= _reject([r for r in mine if isinstance(r, Rejected)])
-        changed |= _end(list(results.values()), known)
+        ended = _end(list(results.values()), known)
+        changed |= ended
         grown = _save_outputs(mine, list(results.values()), known)
         after_end(changed)
         outcome.committed = set(results)
@@ -144,6 +155,7 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
             if isinstance(r, Progress) and known[r.execution_id].status == ExecutionStatus.CANCELLED
         ]
         transaction.on_commit(lambda: _publish(changed, grown))
+        transaction.on_commit(lambda: _measure(mine, known, started, ended))
         if unwanted:  # the agent never heard of it
             transaction.on_commit(lambda: send_cancels(unwanted))
     return outcome
@@ -155,10 +167,24 @@ def _publish(changed: set[int], grown: list[tuple[int, int, str]]) -> None:
         publisher.output(pk, offset, text)
 
 
+def _measure(mine: list[Report], known: dict[str, _Known], started: set[int], ended: set[int]) -> None:
+    """How late scheduled executions began, and how many ended how, for the graphs."""
+    late = []
+    for report in mine:
+        row = known[report.execution_id]
+        if isinstance(report, Progress) and row.pk in started:
+            if row.execution_type == ExecutionType.SCHEDULED and report.message.attempt == 0:
+                late.append(report.message.started_at / 1000 - row.due.timestamp())
+        elif isinstance(report, Result) and row.pk in ended:
+            status = task_pb2.ExecutionStatus.Name(report.message.status)
+            metrics.count("executions_ended", label=status.lower())
+    metrics.observe("start_lateness_seconds", [max(seconds, 0.0) for seconds in late])
+
+
 def _read(ids: set[str]) -> dict[str, _Known]:
     columns = (
         "pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "retry_max_interval", "local",
-        "failure_reason",
+        "failure_reason", "execution_type", "scheduled_time", "delay_ms",
     )  # fmt: skip
     rows = Execution.objects.filter(execution_id__in=ids).values_list("execution_id", *columns)
     return {name: _Known(*values) for name, *values in rows}

@@ -14,6 +14,7 @@ from quartzflow.errors import NotFound
 from tasks_app.api.calendars import CalendarViewSet
 from tasks_app.api.views import TaskViewSet
 
+from .observe import SchedulerView
 from .routers import OptionalSlashRouter
 
 router = OptionalSlashRouter()
@@ -39,4 +40,8 @@ class UnknownPath(APIView):
     get = post = put = patch = delete = _missing
 
 
-urlpatterns = [*router.urls, re_path(r"^.*$", UnknownPath.as_view())]
+urlpatterns = [
+    re_path(r"^scheduler/?$", SchedulerView.as_view(), name="scheduler"),
+    *router.urls,
+    re_path(r"^.*$", UnknownPath.as_view()),
+]

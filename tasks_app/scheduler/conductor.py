@@ -8,6 +8,7 @@ import structlog
 from quartzflow_agent.schedule import ONCE
 
 from quartzflow.lease import LeaseKeeper
+from quartzflow.metrics import metrics
 from tasks_app import actions
 from tasks_app.configs import current_version
 
@@ -52,7 +53,9 @@ class Conductor:
         self._token: int | None = None  # of the lease under which we lead; None: we stand by
         self._unsaved: dict[int, rows.LastFiring] = {}
         self._fired_once: dict[int, tuple[int, int]] = {}  # task id → (its time, when to stop waiting)
-        self._polled_at = self._saved_at = self._expired_at = self._armed_at = self._resent_at = float("-inf")
+        self._polled_at = self._saved_at = self._expired_at = self._armed_at = self._resent_at = (
+            self._reported_at
+        ) = float("-inf")
 
     @property
     def leads(self) -> bool:
@@ -67,6 +70,8 @@ class Conductor:
         4. As the leader, send what is due, then save.
         """
         self._follow()
+        if self._timer() - self._reported_at >= SAVE_EVERY:
+            self._report()
         if not self.lease.keep():
             self._stand_by()
             return POLL_EVERY
@@ -92,6 +97,20 @@ class Conductor:
         self._token = None
         self.lease.release()
 
+    def _report(self) -> None:
+        """Say how this instance stands, for health and metrics."""
+        self._reported_at = self._timer()
+        metrics.report(
+            f"beat:{self.lease.holder}",
+            {
+                "leader": self.leads,
+                "token": self.lease.token,
+                "tasks": len(self.plan),
+                "backlog": self.plan.backlog(self._clock()),
+                "version": self._version,
+            },
+        )
+
     # --- following the tasks ---
 
     def _follow(self) -> None:
@@ -104,6 +123,7 @@ class Conductor:
         elif changes.version != self._version:
             self._reload(changes.task_ids)
             self._version = changes.version
+            metrics.observe("schedule_reload_seconds", [self._timer() - now])
         self._polled_at = now
 
     def _load(self) -> None:
@@ -192,6 +212,11 @@ class Conductor:
             self._note_over(batch)
         if batch.late:
             log.warning("missed firings made up for", firings=batch.late)
+        if batch.firings:
+            metrics.observe("firing_batch", [len(batch.firings)])
+        metrics.count("firings_made_up", batch.late)
+        metrics.count("firings_given_up", len(batch.given_up))
+        metrics.count("firings_skipped", len(batch.skipped))
         return len(batch.firings) >= TAKE_LIMIT
 
     def _send(self, firings: Sequence[Firing]) -> None:
@@ -206,6 +231,7 @@ class Conductor:
         finally:
             if sent < len(firings):
                 self.plan.put_back(firings[sent:])
+            metrics.count("firings", sent)
         if sent:
             log.debug("firings sent", firings=sent, ahead=round(firings[0][1] - self._clock(), 3))
 

@@ -90,6 +90,12 @@ class Plan:
         """The earliest time in the heap, which may be one that no longer counts."""
         return self._heap[0][0] if self._heap else None
 
+    def backlog(self, now: float) -> int:
+        """How many tasks are past their time."""
+        if not self._heap or self._heap[0][0] > now:
+            return 0
+        return sum(task.next is not None and task.next <= now for task in self._tasks.values())
+
     def take(self, now: float, limit: int = 10_000) -> Batch:
         """Take what is due up to `now` + lookahead, `limit` firings or a few more; plan the next ones.
 
