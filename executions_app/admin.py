@@ -1,15 +1,13 @@
-"""The console's pages of executions: what runs and ran, and one execution with its log."""
+"""The console's list of executions; the page of one is in admin_execution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Model, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,8 +15,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
-from groups_app.models import Client, Group
-from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from groups_app.models import Client
+from quartzflow.admin_base import pill, who
 from quartzflow.admin_site import site
 from quartzflow.errors import Conflict, QuartzError
 from quartzflow.execution_status import LIVE, ExecutionStatus
@@ -28,9 +26,11 @@ from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
 from . import control
+from .admin_execution import ExecutionPageAdmin
 from .choices import ExecutionType, FailureReason
-from .models import Attempt, Execution
-from .selectors import executions_for, log_of, may_read_log, since
+from .models import Execution
+from .retries import RETRYABLE, do_retry_executions
+from .selectors import since
 
 MAX_SEARCHED_TASKS = 200
 
@@ -79,7 +79,7 @@ class TimeFilter(admin.SimpleListFilter):
 
 
 @admin.register(Execution, site=site)
-class ExecutionAdmin(ObjectPermissionAdmin):
+class ExecutionAdmin(ExecutionPageAdmin):
     section = "work"
     icon = "activity"
     nav_order = 20
@@ -100,38 +100,13 @@ class ExecutionAdmin(ObjectPermissionAdmin):
     list_filter = (StatusFilter, TimeFilter, "execution_type")
     search_fields = ("task_name",)
     search_help_text = _lazy("Task, host, number or execution id")
-    actions = ("cancel_selected",)
+    actions = ("cancel_selected", "retry_selected")
     confirmations = {
+        "retry_selected": _lazy("Run %(count)s executions again, each on its host?"),
         "cancel_selected": _lazy(
             "Cancel %(count)s executions? What runs is ended, with everything it started."
-        )
+        ),
     }
-
-    # --- who may ---
-
-    def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
-        if action == "view":
-            return executions_for(who(request))
-        if action in ("cancel", "trigger"):
-            return Execution.objects.filter(task__in=visible(who(request), Task.objects.all(), action))
-        return Execution.objects.none()
-
-    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
-        return self.visible_rows(request, action).filter(pk=obj.pk).exists()
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        if obj is not None:
-            return self.may(request, obj, "view")
-        return request.user.has_perm("executions_app.view_execution") or tasks_for(who(request)).exists()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     # --- list ---
 
@@ -158,16 +133,28 @@ class ExecutionAdmin(ObjectPermissionAdmin):
         task = request.GET.get("task__id__exact", "")
         chosen = tasks_for(who(request)).filter(pk=int(task)).first() if task.isdigit() else None
         plain = not set(request.GET) - {"task__id__exact"}
+        run = request.GET.get("run_id", "")
         context = {
+            "chosen_run": run,
+            "retry_run": reverse("admin:executions_app_run_retry", args=[run])
+            if self._run_failed(request, run)
+            else "",
             "chosen_task": chosen,
             "chosen_client": request.GET.get("client_id__exact", ""),
             # New rows come in by themselves only where the page shows all of the newest.
             "live_insert": plain,
             "live_feed": chosen is None
             and not request.GET.get("p")
+            and not run
             and request.user.has_perm("executions_app.view_execution"),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def _run_failed(self, request: HttpRequest, run: str) -> bool:
+        """Whether the page shows one run that has failed hosts which the user may run again."""
+        return bool(run) and self.visible_rows(request, "trigger").filter(
+            run_id=run, status__in=RETRYABLE
+        ).exists()  # fmt: skip
 
     @admin.display(description=_lazy("Task"))
     def task_cell(self, execution: Execution) -> str:
@@ -229,7 +216,15 @@ class ExecutionAdmin(ObjectPermissionAdmin):
                 "url": of("tasks_app_task_detail", execution.task_id),
             },
         ]
-        if "trigger" in may:
+        if "trigger" in may and execution.status in RETRYABLE:
+            items.append(
+                {
+                    "label": _("Retry"),
+                    "icon": "refresh-cw",
+                    "post": of("executions_app_execution_retry", execution.pk),
+                }
+            )
+        elif "trigger" in may:
             items.append(
                 {
                     "label": _("Run again"),
@@ -250,11 +245,27 @@ class ExecutionAdmin(ObjectPermissionAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         found = super().get_actions(request)
-        may_cancel = (
-            request.user.has_perm("tasks_app.cancel_task")
-            or visible(who(request), Task.objects.all(), "cancel").exists()
-        )
-        return {name: action for name, action in found.items() if name == "cancel_selected" and may_cancel}
+        needs = {"cancel_selected": "cancel", "retry_selected": "trigger"}
+        return {
+            name: action
+            for name, action in found.items()
+            if name in needs
+            and (
+                request.user.has_perm(f"tasks_app.{needs[name]}_task")
+                or visible(who(request), Task.objects.all(), needs[name]).exists()
+            )
+        }
+
+    @admin.action(description=_lazy("Retry"))
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet) -> None:
+        try:
+            count = len(do_retry_executions(who(request), queryset))
+        except QuartzError as error:
+            messages.error(request, str(error.message))
+        else:
+            messages.success(
+                request, ngettext("%d execution started.", "%d executions started.", count) % count
+            )
 
     @admin.action(description=_lazy("Cancel"))
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet) -> None:
@@ -297,43 +308,3 @@ class ExecutionAdmin(ObjectPermissionAdmin):
             }
 
         return self.post_view(request, object_id, again, "trigger")
-
-    # --- one execution ---
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        execution = self.get_object(request, object_id)
-        if execution is None:
-            raise Http404
-        status = execution.status_enum
-        may = {action for action in self.row_permissions if self.may(request, execution, action)}
-        group = Group.objects.filter(pk=execution.group_id).first() if execution.group_id else None
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": execution.task_name,
-            "execution": execution,
-            "status": status,
-            "is_live": status in LIVE,
-            "task": tasks_for(who(request)).filter(pk=execution.task_id).first(),
-            "client": Client.objects.filter(client_id=execution.client_id).first()
-            if execution.client_id
-            else None,
-            "group": group,
-            "trigger": ExecutionType(execution.execution_type).label,
-            "reason": FailureReason(execution.failure_reason).label if execution.failure_reason else "",
-            "log": log_of(execution) if may_read_log(who(request), execution) else None,
-            "attempts": self._attempts(execution),
-            "may_cancel": "cancel" in may,
-            "may_run": "trigger" in may,
-        }
-        return TemplateResponse(request, "console/execution.html", context)
-
-    def _attempts(self, execution: Execution) -> list[Attempt]:
-        attempts: Iterable[Attempt] = execution.attempts.all()
-        rows = list(attempts)
-        for row in rows:
-            row.shown = ExecutionStatus(row.status)  # type: ignore[attr-defined]
-            row.reason = FailureReason(row.failure_reason).label if row.failure_reason else ""  # type: ignore[attr-defined]
-        return rows if len(rows) > 1 else []

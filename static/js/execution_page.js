@@ -1,5 +1,6 @@
 // One execution, live: status, times, and its log as it grows.
 import { $, $$, _ } from "./dom.js";
+import { startFullLog } from "./full_log.js";
 import { LogViewer } from "./log_viewer.js";
 import { on, subscribe } from "./live.js";
 import { isLive, setPill } from "./status.js";
@@ -7,6 +8,8 @@ import { formatDuration, formatTime, timeElement } from "./time.js";
 
 const page = $("#execution").dataset; // id, log: on | off
 const id = Number(page.id);
+const KEPT = 10 * 1024; // bytes of output that the server keeps, cut at a character
+const RETRYABLE = [4, 5, 6]; // failed, timed out, cancelled
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -41,6 +44,7 @@ function show(row) {
   retry.hidden = !row.next_retry_at;
   if (row.next_retry_at) $("p", retry).textContent = _("The next attempt begins at %(time)s.", { time: formatTime(row.next_retry_at) });
   for (const element of $$("[data-while=live]")) element.hidden = !isLive(row.status);
+  for (const element of $$("[data-while=retryable]")) element.hidden = !RETRYABLE.includes(row.status);
   for (const element of $$("[data-while=ended]")) element.hidden = isLive(row.status);
   if (viewer) $(".log-view").dataset.empty = isLive(row.status) ? _("Waiting for output…") : _("No output.");
 }
@@ -67,6 +71,7 @@ if (viewer) {
   const first = $("#log-text").textContent;
   viewer.set(first);
   bytes = encoder.encode(first).length;
+  startFullLog(viewer);
   on("output", (message) => message.execution === id && showOutput(message));
 }
 let ended = page.live !== "on";
@@ -79,6 +84,7 @@ function take(rows) {
       ended = true;
       if (viewer) subscribe({ log: id });
       window.setTimeout(() => viewer && subscribe({ log: id }), 1000);
+      if ($("#log-more") && bytes > KEPT - 4) $("#log-more").hidden = false;
     }
   }
 }

@@ -109,6 +109,8 @@ export class LogViewer {
   add(text) {
     if (this.lines.length % CHUNK === 0) {
       this.chunk = h("div", { class: "log-chunk" });
+      // What is out of sight does not count its lines: each chunk goes on from its own number.
+      this.chunk.style.counterReset = `line ${this.lines.length}`;
       this.view.append(this.chunk);
     }
     const line = { element: h("div", { class: "log-line" }), text, style: this.style };
