@@ -12,7 +12,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from quartzflow_agent.protocol.constants import CLOSE_GO_AWAY
 
 from . import metrics
-from .commands import Commands
+from .commands import CHUNK, Commands
 from .configs import Configs
 from .domain import Domain, Pulse, Unavailable
 from .inbound import Inbound
@@ -131,9 +131,11 @@ class Bridge:
         agents = len(self.registry)
         delay = min(agents * GO_AWAY_SPREAD, int(DRAIN * 1000))
         log.info("bridge stopping", bridge=self.bridge_id, agents=agents)
-        for connection in self.registry:
+        for number, connection in enumerate(self.registry, 1):
             connection.session.go_away("the bridge is stopping", self.facts.endpoints, delay)
             connection.wake()
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
         # Wait until they have left, with a limit.
         with suppress(TimeoutError):
             await asyncio.wait_for(self.registry.empty.wait(), DRAIN)

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -131,6 +132,9 @@ async def _serve(make: Callable[[], Bridge], *, is_worker: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     if is_worker:  # the parent writes nothing: what can be read is its end
         loop.add_reader(sys.stdin, _parent_ended, loop, stop)
+    # What the start has made stays for ever: the collections of new connections (`Freezer`) need not look at it.
+    gc.collect()
+    gc.freeze()
     await bridge.run(stop)
 
 
