@@ -67,7 +67,7 @@ class Agent:
             client_id=config.client_id,
             changed=self._views.touch,
         )
-        processes = ProcessRunner()
+        processes = ProcessRunner(home.root)
         self._engine = Engine(
             store=self._store,
             clock=self._clock,

@@ -28,7 +28,7 @@ class Rig:
         self.changes = RecordedChanges()
         self.executor = ScriptedExecutor()
         self.store = store
-        processes = ProcessRunner()
+        processes = ProcessRunner(home.root)
         self.engine = Engine(
             store=store,
             clock=self.clock,

@@ -8,7 +8,7 @@ from quartzflow_agent.executors import Outcome
 from quartzflow_agent.protocol import task_pb2
 
 START = 1_736_388_000_000  # ms; 2025-01-09T02:00:00Z
-PATIENCE = 10.0  # seconds that a test waits for anything
+PATIENCE = 30.0  # seconds that a test waits for anything
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:

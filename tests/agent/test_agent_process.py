@@ -124,7 +124,8 @@ async def test_killed_and_started_again_it_leaves_no_execution_open_and_no_proce
     async with process(home) as second:
         await until(lambda: len(server.ended) == 3)
         assert server.ended == {"exec_1": "FAILURE", "exec_2": "FAILURE", "exec_3": "SUCCESS"}
-        reasons = {r.execution_id: r.failure_reason for sync in server.syncs for r in sync.records}
+        reported = [*server.results, *(record for sync in server.syncs for record in sync.records)]
+        reasons = {record.execution_id: record.failure_reason for record in reported}
         assert reasons["exec_1"] == reasons["exec_2"] == "agent_restarted"
         await until(lambda: all(map(is_gone, pids)))
         await until(lambda: not stored(home, outbox.count_pending))

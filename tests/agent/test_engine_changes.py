@@ -280,7 +280,9 @@ def leftover(**options):
 
 async def test_a_restart_stops_the_processes_that_were_left(home, store):
     rig = Rig(home, store)
-    left, marked, reused = leftover(), leftover(env={"QF_EXECUTION_ID": "exec_2"}), leftover()
+    mark = {"QF_EXECUTION_ID": "exec_2", "QF_AGENT_HOME": str(home.root)}
+    left, marked, reused = leftover(), leftover(env=mark), leftover()
+    stranger = leftover(env={**mark, "QF_AGENT_HOME": "/another/agent"})
     for number, process, created in [
         (1, left, psutil.Process(left.pid).create_time()),
         (2, None, None),  # killed between the start and the note of its process
@@ -296,9 +298,10 @@ async def test_a_restart_stops_the_processes_that_were_left(home, store):
     await rig.engine.recover()
     await rig.ended(3)
     assert await asyncio.gather(*reaping) == [-signal.SIGTERM, -signal.SIGTERM]
-    assert reused.poll() is None
-    reused.kill()
-    for process in (left, marked, reused):
+    for process in (reused, stranger):
+        assert process.poll() is None
+        process.kill()
+    for process in (left, marked, reused, stranger):
         process.wait()
         process.stdout.close()
     await rig.close()

@@ -71,8 +71,8 @@ async def test_a_2xx_answer_is_a_success(site, job):
     assert wanted.output.head == f"GET {site.url}/hook\nHTTP/1.1 200 OK\nhello"
 
 
-async def test_it_is_loaded_with_the_first_task_that_needs_it(site, job):
-    outcome = await executors(ProcessRunner())[task_pb2.HTTP].run(job(url=site.url))
+async def test_it_is_loaded_with_the_first_task_that_needs_it(site, job, home):
+    outcome = await executors(ProcessRunner(home.root))[task_pb2.HTTP].run(job(url=site.url))
     assert (outcome.exit_code, outcome.reason) == (None, "")
     assert len(site.requests) == 1
 

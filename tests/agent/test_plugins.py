@@ -172,16 +172,16 @@ def job(tmp_path):
         item.output.close()
 
 
-async def test_a_plugin_runs_in_a_process_of_its_own(job, logs):
+async def test_a_plugin_runs_in_a_process_of_its_own(job, logs, home):
     wanted = job({"older_than_days": "1"}, plugin="log_cleanup", params=f'{{"directory": "{logs}"}}')
-    outcome = await PluginExecutor(ProcessRunner()).run(wanted)
+    outcome = await PluginExecutor(ProcessRunner(home.root)).run(wanted)
     assert outcome.exit_code == 0
     assert "2 files deleted" in wanted.output.head
 
 
-async def test_what_it_finds_wrong_is_a_failure(job):
+async def test_what_it_finds_wrong_is_a_failure(job, home):
     wanted = job(plugin="log_cleanup", params='{"directory": "/no/such/place"}')
-    outcome = await PluginExecutor(ProcessRunner()).run(wanted)
+    outcome = await PluginExecutor(ProcessRunner(home.root)).run(wanted)
     assert (outcome.reason, wanted.output.errors) == ("exit_code", "/no/such/place is no directory\n")
 
 
@@ -196,9 +196,9 @@ async def test_what_it_finds_wrong_is_a_failure(job):
         ({"plugin": "disk_check", "colour": "red"}, "unknown setting"),
     ],
 )
-async def test_what_cannot_be_run_is_rejected(job, config, message):
+async def test_what_cannot_be_run_is_rejected(job, config, message, home):
     with pytest.raises(Rejected, match=message):
-        await PluginExecutor(ProcessRunner()).run(job(**config))
+        await PluginExecutor(ProcessRunner(home.root)).run(job(**config))
 
 
 @pytest.fixture
@@ -222,14 +222,14 @@ def broken_plugin(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
 
-async def test_a_crash_is_a_failure_with_its_traceback(job, broken_plugin):
+async def test_a_crash_is_a_failure_with_its_traceback(job, broken_plugin, home):
     wanted = job(plugin="broken")
-    outcome = await PluginExecutor(ProcessRunner()).run(wanted)
+    outcome = await PluginExecutor(ProcessRunner(home.root)).run(wanted)
     assert (outcome.exit_code, outcome.reason) == (1, "executor_error")
     assert "Traceback" in wanted.output.errors
     assert "KeyError: 'inside the plugin'" in wanted.output.errors
 
 
-async def test_nobody_replaces_a_built_in_plugin(job, broken_plugin):
+async def test_nobody_replaces_a_built_in_plugin(job, broken_plugin, home):
     wanted = job(plugin="disk_check", params='{"max_percent": 100}')
-    assert (await PluginExecutor(ProcessRunner()).run(wanted)).exit_code == 0
+    assert (await PluginExecutor(ProcessRunner(home.root)).run(wanted)).exit_code == 0

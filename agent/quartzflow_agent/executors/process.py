@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 import psutil
@@ -19,7 +20,9 @@ DRAIN = 1.0  # seconds to read on after the end, when somebody in the background
 POLL = 0.05  # seconds
 # A start takes about a millisecond of the loop; so many may happen in one turn of it.
 SPAWNS = 4
-MARK = "QF_EXECUTION_ID"
+# What processes carry in their environment, so that they are found wherever they go. Two agents on one host may have
+# executions of the same name.
+EXECUTION, AGENT = "QF_EXECUTION_ID", "QF_AGENT_HOME"
 
 
 class _Process(asyncio.SubprocessProtocol):
@@ -48,7 +51,8 @@ class _Process(asyncio.SubprocessProtocol):
 class Marked:
     """Finds processes by the mark in their environment; looks once for all who ask at about the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        self._home = home
         self._lock = asyncio.Lock()
         self._next: Optional[asyncio.Future[Dict[str, List[psutil.Process]]]] = None
 
@@ -62,18 +66,19 @@ class Marked:
     async def _look(self) -> Dict[str, List[psutil.Process]]:
         async with self._lock:
             self._next = None  # who asks from now on wants a later look
-            return await asyncio.get_running_loop().run_in_executor(None, marked_processes)
+            return await asyncio.get_running_loop().run_in_executor(None, marked_processes, self._home)
 
 
-def marked_processes() -> Dict[str, List[psutil.Process]]:
-    """All processes that belong to some execution, by its id."""
+def marked_processes(home: Path) -> Dict[str, List[psutil.Process]]:
+    """All processes that belong to some execution of the agent in this home, by its id."""
     found: Dict[str, List[psutil.Process]] = {}
     for process in psutil.process_iter():
         try:
-            execution_id = process.environ().get(MARK)
+            environment = process.environ()
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or somebody else's
-        if execution_id:
+        execution_id = environment.get(EXECUTION)
+        if execution_id and environment.get(AGENT) == str(home):
             found.setdefault(execution_id, []).append(process)
     return found
 
@@ -81,9 +86,11 @@ def marked_processes() -> Dict[str, List[psutil.Process]]:
 class ProcessRunner:
     """Starts processes, few at a time, and ends them. One for the whole agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        """home: the agent's directory, which tells its processes from those of other agents."""
+        self._home = home
         self._starting = asyncio.Semaphore(SPAWNS)
-        self._marked = Marked()
+        self._marked = Marked(home)
 
     async def run(self, job: Job, argv: Sequence[str], *, env: Dict[str, str], **options: Any) -> Outcome:
         """Run a command to its end or until it is told to stop. options: as for subprocess.Popen.
@@ -101,7 +108,7 @@ class ProcessRunner:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
-                    env=env,
+                    env={**env, AGENT: str(self._home), EXECUTION: job.instruction.execution_id},
                     start_new_session=True,
                     **options,
                 )
