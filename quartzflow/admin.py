@@ -1,4 +1,4 @@
-"""The console's pages of users and roles."""
+"""The console's pages of users and roles; the audit log's is in admin_audit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from django.db.models import Field
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _lazy
 
+from .admin_audit import AuditAdmin
 from .admin_base import ConsoleAdmin
 from .admin_permissions import PermissionsField
 from .admin_site import site
+
+__all__ = ["AuditAdmin", "RoleAdmin", "UserAdmin"]
 
 
 class PasswordForm(AdminPasswordChangeForm):

@@ -31,6 +31,7 @@ PAGES = {
     "deleting a user": "/console/auth/user/{user}/delete/",
     "history of a user": "/console/auth/user/{user}/history/",
     "roles": "/console/auth/group/",
+    "audit log": "/console/quartzflow/auditentry/",
     "new role": "/console/auth/group/add/",
     "own settings": "/console/profile/",
     "own password": "/console/password_change/",
