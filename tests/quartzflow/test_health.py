@@ -10,6 +10,7 @@ from groups_app.models import Bridge
 from quartzflow import health
 from quartzflow.celery import app
 from quartzflow.models import Lease
+from tests.services import wait_until
 
 SOON = timedelta(minutes=1)
 
@@ -117,4 +118,4 @@ def test_a_real_worker_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from celery.contrib.testing.worker import start_worker
 
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10):
-        assert health.worker_answers._ping()
+        wait_until(health.worker_answers._ping, 20, "the worker's answer")
