@@ -16,6 +16,7 @@ PROGRAM = [sys.executable, "-c", "from quartzflow_agent.cli import main; main()"
 def fill(home):
     """The store of PRD FR-5.5's example, in small."""
     db = open_database(home.store)
+    db.execute("BEGIN")
     log = f"{DAY}/1_exec_a.log"
 
     def ran(name, task_id, title, status, ms, at=START, reason=""):
@@ -43,6 +44,7 @@ def fill(home):
         task_config("4", name="手动", schedule_type="none"),
     ]
     tasks.apply(db, task_pb2.TaskConfigPush(tasks=found, version=12), START)
+    db.execute("COMMIT")
     db.close()
     path = home.log_file(log)
     path.parent.mkdir()
