@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
+from django.conf import UserSettingsHolder
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from quartzflow_agent import config as agent_config
@@ -31,10 +32,10 @@ def prepare(loaded_env: env.Env, said: list[str]) -> setup.Prepared:
 
 
 @pytest.fixture(autouse=True)
-def _without_static_files(monkeypatch: pytest.MonkeyPatch, settings) -> None:
-    """Collecting them takes seconds; one test does."""
+def _without_side_effects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting static files takes seconds: one test does. A new secret key must not reach what follows the test."""
     monkeypatch.setattr(setup, "collect_static", lambda say: None)
-    settings.SECRET_KEY = settings.SECRET_KEY  # put back afterwards
+    monkeypatch.setattr(setup, "settings", UserSettingsHolder(setup.settings))
 
 
 def test_the_first_time_makes_everything_and_the_second_nothing(
