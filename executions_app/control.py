@@ -14,8 +14,9 @@ from django.utils.translation import gettext as _
 from quartzflow_agent.schedule import spread_delay_ms
 
 from groups_app.models import Client
+from quartzflow.audit import record
 from quartzflow.bulk import update_from_values
-from quartzflow.errors import Conflict, InvalidInput
+from quartzflow.errors import Conflict, InvalidInput, NotAllowed
 from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
 from tasks_app import actions as task_actions
@@ -34,6 +35,7 @@ from .models import Execution
 PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 MAX_PARAMS = 50
 MAX_PARAM_BYTES = 8 * 1024
+MAX_NAMED = 50  # executions that one audit entry names
 
 
 def do_trigger_task(
@@ -51,7 +53,10 @@ def do_trigger_task(
         triggered_by=user.get_username()[:150],
         client_ids=None if client_ids is None else frozenset(client_ids),
     )
-    return fire([firing])
+    with transaction.atomic():
+        executions = fire([firing])
+        record(user, "task.trigger", task, {"params": dict(firing.params), "run": executions[0].run_id})
+    return executions
 
 
 def check_params(params: Any) -> dict[str, str]:
@@ -113,7 +118,7 @@ def renew_waiting(tasks: Iterable[Task], user: User | None) -> None:
             Client.objects.filter(client_id__in=hosts, group__in=task.groups.all()).values_list("client_id", flat=True)
         )  # fmt: skip
         outdated = [e.pk for e in waiting if e.client_id not in meant or _is_outdated(task, e)]
-        _cancel(Execution.objects.filter(pk__in=outdated), FailureReason.TASK_CHANGED, user)
+        cancel_live(Execution.objects.filter(pk__in=outdated), FailureReason.TASK_CHANGED, user)
         delays = {e.pk: spread_delay_ms(task.pk, e.client_id, task.spread_seconds) for e in waiting}
         moved = [(e.pk, delays[e.pk]) for e in waiting if e.delay_ms != delays[e.pk]]
         update_from_values(Execution, key=("id",), columns=("delay_ms",), rows=moved)
@@ -149,7 +154,7 @@ def do_disable_tasks(user: User, tasks: Iterable[Task]) -> int:
             status__in=LIVE,
             execution_type=ExecutionType.SCHEDULED,
         )
-        _cancel(waiting, FailureReason.TASK_DISABLED, user)
+        cancel_live(waiting, FailureReason.TASK_DISABLED, user)
     return changed
 
 
@@ -159,7 +164,7 @@ def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
     with transaction.atomic():
         live = Execution.objects.filter(task_id__in=[task.pk for task in tasks], status__in=LIVE)
         deleted = task_actions.do_delete_tasks(user, tasks)
-        _cancel(live, FailureReason.TASK_DELETED, user)
+        cancel_live(live, FailureReason.TASK_DELETED, user)
     return deleted
 
 
@@ -169,17 +174,25 @@ def do_cancel_executions(user: User, executions: Iterable[Execution]) -> int:
     Raises NotAllowed, and Conflict when none of them is live any more.
     """
     executions = list(executions)
-    for task in Task.objects.filter(pk__in={execution.task_id for execution in executions}):
+    task_ids = {execution.task_id for execution in executions}
+    tasks = Task.objects.in_bulk(task_ids)
+    for task in tasks.values():
         check(user, task, "cancel")
+    if len(tasks) < len(task_ids) and not user.has_perm("tasks_app.cancel_task"):
+        raise NotAllowed  # of deleted tasks only who may cancel any
     with transaction.atomic():
         rows = Execution.objects.filter(pk__in=[execution.pk for execution in executions], status__in=LIVE)
-        cancelled = _cancel(rows, FailureReason.CANCELLED_BY_USER, user)
+        names = list(rows.values_list("execution_id", flat=True)[:MAX_NAMED])
+        cancelled = cancel_live(rows, FailureReason.CANCELLED_BY_USER, user)
+        if cancelled:
+            changes = {"count": cancelled, "executions": names}
+            record(user, "execution.cancel", next(iter(tasks.values()), None), changes)
     if not cancelled:
         raise Conflict(_("The execution has ended already."))
     return cancelled
 
 
-def _cancel(rows: Any, reason: FailureReason, user: User | None) -> int:
+def cancel_live(rows: Any, reason: FailureReason, user: User | None) -> int:
     """End live rows as CANCELLED and, after commit, have their agents stop them.
 
     The row is ended at once: the agent's own report of the same end then changes nothing.

@@ -12,12 +12,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from groups_app.models import Group
+from quartzflow.audit import difference, record
 from quartzflow.errors import Conflict
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.permissions import User, check, check_create
 
 from . import periodic
-from .checks import check_task
+from .checks import EDITABLE, check_task
 from .choices import ChangeAction, ScheduleType, TaskStatus
 from .configs import next_version, record_task_changes
 from .dependencies import bind_dependencies
@@ -40,6 +41,7 @@ def do_create_task(user: User, data: dict[str, Any]) -> Task:
         bind_dependencies(task, links.parents or [])
         periodic.save_periodic_task(task)
         record_task_changes(task.version, [(task, _scope(task), ChangeAction.TASK)])
+        record(user, "task.create", task, _state(task))
     return task
 
 
@@ -50,6 +52,7 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
     """
     check(user, task, "change")
     before_schedule = tuple(getattr(task, field) for field in TIMING_FIELDS)
+    before_state = _state(task)
     links = check_task(user, task, data)
     with transaction.atomic():
         version = next_version()  # also keeps two edits of the same task apart
@@ -75,6 +78,8 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
         after = _scope(task)
         touched = None if before is None or after is None else before | after
         record_task_changes(version, [(task, touched, ChangeAction.TASK)])
+        if changes := difference(before_state, _state(task)):
+            record(user, "task.update", task, changes)
     return task
 
 
@@ -86,7 +91,7 @@ def do_set_enabled(user: User, tasks: Iterable[Task], enabled: bool) -> int:
     tasks = list(tasks)
     for task in tasks:
         check(user, task, "change")
-    return _set_enabled(tasks, enabled)
+    return _set_enabled(user, tasks, enabled)
 
 
 def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
@@ -97,6 +102,8 @@ def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
     with transaction.atomic():
         version = next_version()
         record_task_changes(version, [(task, _scope(task), ChangeAction.TASK_DELETED) for task in tasks])
+        for task in tasks:
+            record(user, "task.delete", task, _state(task))
         ids = [task.pk for task in tasks]
         periodic.delete_periodic_tasks([task.periodic_task_id for task in tasks if task.periodic_task_id])
         Task.objects.filter(pk__in=ids).delete()
@@ -106,7 +113,7 @@ def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
 def expire_once(task_ids: Iterable[int]) -> int:
     """Disable `once` tasks that have fired (自动失效). Called by the scheduler."""
     tasks = list(Task.objects.filter(pk__in=list(task_ids), schedule_type=ScheduleType.ONCE))
-    return _set_enabled(tasks, False)
+    return _set_enabled("system", tasks, False)
 
 
 def plan_next_delay(task_ids: Iterable[int], ended: datetime) -> None:
@@ -123,7 +130,7 @@ def plan_next_delay(task_ids: Iterable[int], ended: datetime) -> None:
         Task.objects.filter(pk=task.pk).update(next_fire_at=due)
 
 
-def _set_enabled(tasks: list[Task], enabled: bool) -> int:
+def _set_enabled(actor: User | str, tasks: list[Task], enabled: bool) -> int:
     status = TaskStatus.ENABLED if enabled else TaskStatus.DISABLED
     with transaction.atomic():
         version = next_version()
@@ -138,9 +145,18 @@ def _set_enabled(tasks: list[Task], enabled: bool) -> int:
             for task in changing:
                 periodic.forget_last_run(task)
         record_task_changes(version, [(task, _scope(task), ChangeAction.TASK) for task in changing])
+        for task in changing:
+            record(actor, "task.enable" if enabled else "task.disable", task)
     for task in tasks:
         task.status = status
     return len(ids)
+
+
+def _state(task: Task) -> dict[str, Any]:
+    """What of a task the audit trail shows before and after."""
+    groups = sorted(task.groups.values_list("name", flat=True))
+    calendar = task.calendar.name if task.calendar else None
+    return {**{name: getattr(task, name) for name in EDITABLE}, "calendar": calendar, "groups": groups}
 
 
 def _start_schedule(task: Task) -> None:
