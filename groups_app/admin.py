@@ -17,14 +17,16 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from quartzflow.admin_base import ObjectPermissionAdmin, who
+from quartzflow.admin_base import who
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput
+from quartzflow.permissions import visible
 from quartzflow.templatetags.console import moment
 from tasks_app.selectors import tasks_for
 
 from . import actions
 from .admin_clients import ClientAdmin, shown_hosts
+from .admin_placement import PlacementAdmin
 from .admin_tokens import EnrollmentTokenAdmin
 from .models import Group
 from .selectors import clients_for, groups_for
@@ -45,7 +47,7 @@ class GroupForm(forms.Form):
 
 
 @admin.register(Group, site=site)
-class GroupAdmin(ObjectPermissionAdmin):
+class GroupAdmin(PlacementAdmin):
     section = "hosts"
     icon = "layers"
     nav_order = 10
@@ -55,12 +57,19 @@ class GroupAdmin(ObjectPermissionAdmin):
     empty_title = _lazy("No groups yet")
     empty_text = _lazy("Groups are what tasks are bound to. Make one, then let hosts join it.")
 
+    change_list_template = "console/group_list.html"
     list_display = ("name_cell", "online_cell", "task_cell", "tags_cell", "updated_cell", "row_menu")
     list_display_links = None
     list_filter = ()
     search_fields = ("name", "description", "tags")
     search_help_text = _lazy("Search groups")
     actions = None
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        may_move = visible(who(request), Group.objects.all(), "manage_hosts").exists()
+        return super().changelist_view(request, {"may_move_hosts": may_move, **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return groups_for(who(request)).order_by("name")

@@ -140,3 +140,42 @@ def test_managers_of_a_group_manage_its_hosts_and_no_others():
     assert [item["label"] for item in rows[0].menu_items if "post" in item] == ["更换凭据", "重置", "吊销"]
     assert page.post(host_url("revoke", mine), headers=AJAX).status_code == 200
     assert page.post(host_url("revoke", other), headers=AJAX).status_code == 404
+
+
+BOARD = "admin:groups_app_group_hosts"
+
+
+def test_hosts_are_moved_on_the_board():
+    client, web = people.online_client(), people.group("web")
+    page = browser().get(reverse(BOARD))
+    shown = {column["name"]: [h.client_id for h in column["hosts"]] for column in page.context["columns"]}
+    assert shown == {"default": ["web-1"], "web": [], "无分组": []}
+    answer = browser().post(reverse(BOARD), {"host": [client.pk], "group": web.pk}, headers=AJAX)
+    assert answer.json()["message"] == "已将 1 台主机移到“web”。"
+    client.refresh_from_db()
+    assert client.group == web
+    browser().post(reverse(BOARD), {"host": [client.pk], "group": 0})
+    client.refresh_from_db()
+    assert client.group is None
+
+
+@pytest.mark.parametrize("fields", [{}, {"group": 99}, {"host": [1]}, {"host": ["x"], "group": 0}])
+def test_a_move_of_nothing_or_to_nowhere_is_said(fields):
+    people.online_client()
+    answer = browser().post(reverse(BOARD), fields, headers=AJAX)
+    assert answer.status_code == 400
+    assert answer.json()["message"]
+
+
+def test_the_board_has_only_what_one_may_manage():
+    client = people.online_client()
+    web = people.group("web")
+    user = people.stranger()
+    assert browser(user).get(reverse(BOARD)).status_code == 403
+    assign_perm("groups_app.manage_hosts", user, web)
+    page = browser(user)
+    assert [column["name"] for column in page.get(reverse(BOARD)).context["columns"]] == ["web"]
+    answer = page.post(reverse(BOARD), {"host": [client.pk], "group": web.pk}, headers=AJAX)
+    assert answer.status_code == 404
+    client.refresh_from_db()
+    assert client.group == people.group()

@@ -20,6 +20,7 @@ PAGES = {
     "execution": "/console/executions_app/execution/{execution}/change/",
     "groups": "/console/groups_app/group/",
     "group": "/console/groups_app/group/{group}/change/",
+    "hosts between groups": "/console/groups_app/group/hosts/",
     "hosts": "/console/groups_app/client/",
     "host": "/console/groups_app/client/{client}/change/",
     "adding a host": "/console/groups_app/enrollmenttoken/add/",
