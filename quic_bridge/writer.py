@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 WINDOW = 0.05  # seconds; reports that come within it are written together
 BATCH = 100  # reports that are written without waiting for the window's end
+FOLD = 300  # reports written together when so many wait already: 0.26 ms of work for an execution instead of 0.43
 CAPACITY = 50_000  # reports that wait; beyond, they are dropped unacknowledged and the agents send them again
 RETRY = (0.5, 1.0, 2.0, 5.0)  # seconds between attempts while the database is unavailable
 
@@ -138,11 +139,17 @@ class Writer:
             elif isinstance(job, _Call):
                 self._run(job)
             stop = isinstance(job, _Stop)
-            if batch and (stop or size >= BATCH or time.monotonic() >= due):
+            if batch and (stop or self._is_time(size, due)):
                 self._write(batch, size)
                 batch, size = [], 0
             if stop:
                 return
+
+    def _is_time(self, size: int, due: float) -> bool:
+        """Whether to write `size` reports whose window ends at `due`; what waits already is taken along."""
+        now = time.monotonic()
+        late = size >= FOLD or now >= due + WINDOW
+        return late or ((size >= BATCH or now >= due) and self._jobs.empty())
 
     def _run(self, call: _Call) -> None:
         try:

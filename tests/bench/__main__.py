@@ -72,12 +72,15 @@ def main(arguments: list[str]) -> int:
         console.print(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
         return 2
     measurements: list[Measurement] = []
+    facts = machine()
     with ENDING:
         for name in only or BENCHMARKS:
             console.print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}")
-            measurements += BENCHMARKS[name]()
-    now, facts = datetime.now(UTC), machine()
-    write(FILE, [entry(one, now, facts) for one in measurements])
+            new = list(BENCHMARKS[name]())
+            measurements += new
+            # After each: what the next one breaks does not take it along.
+            now = datetime.now(UTC)
+            write(FILE, [entry(one, now, facts) for one in new])
     show(console, measurements)
     console.print(f"written to {FILE.name}; {facts['cores']} cores, {facts['cpu']}, Python {facts['python']}")
     return 0

@@ -45,12 +45,25 @@ async def test_reports_within_the_window_share_a_batch(writer, domain, committed
 
 async def test_a_full_batch_does_not_wait_for_the_window(writer, domain, monkeypatch):
     monkeypatch.setattr(module, "WINDOW", 60)
+    monkeypatch.setattr(module, "FOLD", 100)
     for number in range(250):
         writer.submit([result(f"e{number}")])
     await eventually(lambda: len(domain.batches) == 2)
     assert [len(batch) for batch in domain.batches] == [100, 100]
     await writer.stop()
     assert [len(batch) for batch in domain.batches] == [100, 100, 50]
+
+
+async def test_what_waits_already_is_written_together_up_to_a_limit(writer, domain, monkeypatch):
+    monkeypatch.setattr(module, "WINDOW", 60)
+    busy = threading.Event()
+    writer.call(busy.wait, 5)
+    for number in range(350):
+        writer.submit([result(f"e{number}")])
+    busy.set()
+    await eventually(lambda: domain.batches)
+    await writer.stop()
+    assert [len(batch) for batch in domain.batches] == [300, 50]
 
 
 async def test_calls_do_not_hold_up_reports(writer, domain, committed):
