@@ -5,6 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions_app.api.full_log import full_log
 from executions_app.api.replays import MissedFiringViewSet, ReplayViewSet
 from executions_app.api.runs import RunViewSet
 from executions_app.api.views import ExecutionViewSet
@@ -41,6 +42,7 @@ class UnknownPath(APIView):
 
 
 urlpatterns = [
+    re_path(r"^executions/(?P<pk>[^/.]+)/logs/full/?$", full_log, name="execution-full-log"),
     re_path(r"^scheduler/?$", SchedulerView.as_view(), name="scheduler"),
     *router.urls,
     re_path(r"^.*$", UnknownPath.as_view()),
