@@ -14,11 +14,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
+from quartzflow_agent.protocol.constants import CLOSE_REVOKED
 
 from executions_app.choices import ExecutionType
 from executions_app.dispatch import fire, new_firing
 from executions_app.models import Execution
-from groups_app.actions import do_create_enrollment_token
+from groups_app.actions import do_create_enrollment_token, do_revoke_client, do_rotate_client
 from groups_app.models import Bridge, Client
 from quartzflow.execution_status import ExecutionStatus
 from quic_bridge import udp
@@ -102,6 +103,33 @@ def test_a_firing_goes_to_an_agent_and_its_result_into_the_database(pki, data_di
     assert not Bridge.objects.exists()
     assert not Client.objects.get().is_online
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_credential_is_rotated_and_revoked_over_the_open_session(pki, data_dir, redis_url):
+    _, token = do_create_enrollment_token(None, people.group())
+    with process(data_dir, redis_url) as (_, log), asyncio.Runner() as loop:
+        port = int(Bridge.objects.get().endpoint.rpartition(":")[2])
+        stack = AsyncExitStack()
+        a = loop.run(stack.enter_async_context(agent(port, pki.ca)))
+        old = loop.run(a.register("web-1", credential="", enrollment_token=token)).credential
+        do_rotate_client(people.admin(), Client.objects.get())
+        _, away = loop.run(a.next_data(agent_pb2.GoAway))
+        assert away.reason == "new credential"
+        b = loop.run(stack.enter_async_context(agent(port, pki.ca)))
+        new = loop.run(b.register("web-1", credential=old)).credential
+        assert new not in ("", old), log.read_text()
+        c = loop.run(stack.enter_async_context(agent(port, pki.ca)))
+        assert loop.run(c.register("web-1", credential=new)).accepted
+        d = loop.run(stack.enter_async_context(agent(port, pki.ca)))
+        assert loop.run(d.register("web-1", credential=old)).code == "bad_credential"
+
+        do_revoke_client(people.admin(), Client.objects.get())
+        assert loop.run(c.closed()) == (CLOSE_REVOKED, "revoked")
+        e = loop.run(stack.enter_async_context(agent(port, pki.ca)))
+        assert not loop.run(e.register("web-1", credential=new)).accepted
+        loop.run(stack.aclose())
+    assert new not in log.read_text() and old not in log.read_text()
 
 
 def test_without_certificates_it_says_how_to_make_them(monkeypatch, tmp_path):
