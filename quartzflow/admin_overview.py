@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from executions_app.overview import BAD, Hour, hourly, upcoming
 from executions_app.selectors import executions_for, since, stats
@@ -19,6 +20,7 @@ from .execution_status import ExecutionStatus
 from .lease import scheduler_alive
 
 HOURS = 24
+RANGES = ("1", "7", "30")  # days that one can choose, today included
 CHART_HEIGHT = 132  # units of the drawing
 CHART_STEP = 30
 CHART_BAR = 18
@@ -36,10 +38,19 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     for online in clients.order_by().values_list("status", flat=True):
         states[bool(online)] += 1
     hours = hourly(executions, HOURS)
+    chosen = request.GET.get("days", "")
+    days = int(chosen) if chosen in RANGES else 1
     return {
         "running": executions.filter(status=ExecutionStatus.RUNNING).count(),
         "pending": executions.filter(status=ExecutionStatus.PENDING).count(),
-        "today": stats(executions.filter(scheduled_time__gte=since(1))),
+        "days": days,
+        "ranges": [
+            (1, _("Today")),
+            (7, _("Last 7 days")),
+            (30, _("Last 30 days")),
+        ],
+        "in_range": stats(executions.filter(scheduled_time__gte=since(days))),
+        "range_query": "today" if days == 1 else str(days),  # of the list of executions
         "hosts_online": states[True],
         "hosts_total": sum(states.values()),
         "tasks_enabled": tasks.filter(status=TaskStatus.ENABLED).count(),
