@@ -55,6 +55,8 @@ class Env:
     bridge_workers: int
     bridge_metrics_port: int  # TCP, on the loopback address; 0: not served
     bridge_limits: tuple[tuple[str, float], ...]  # by name, of quic_bridge.limits.Limits
+    max_running: int  # executions; 0: no limit
+    max_running_per_host: int  # executions; 0: no limit
     time_zone: str
 
 
@@ -93,19 +95,10 @@ def _port(text: str) -> int:
 
 
 def _switch(text: str) -> bool:
-    value = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }.get(text.lower())
-    if value is None:
+    words = ("0", "false", "no", "off", "1", "true", "yes", "on")
+    if text.lower() not in words:
         raise ValueError("must be 1 or 0")
-    return value
+    return words.index(text.lower()) > 3
 
 
 def _level(text: str) -> str:
@@ -160,10 +153,13 @@ def _secret(text: str) -> str:
     return text
 
 
-def _workers(text: str) -> int:
-    if not re.fullmatch(r"\d{1,2}", text, re.ASCII) or not 1 <= int(text) <= 64:
-        raise ValueError("must be a number from 1 to 64")
-    return int(text)
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,7}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(f"must be a number from {low} to {high}")
+        return int(text)
+
+    return parse
 
 
 def _limits(text: str) -> tuple[tuple[str, float], ...]:
@@ -273,7 +269,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "bridge_workers": Variable(
         "QF_BRIDGE_WORKERS",
-        _workers,
+        _number(1, 64),
         1,
         "How many processes share the agents' UDP port; each serves about 3,000 busy agents.",
     ),
@@ -291,6 +287,18 @@ VARIABLES: dict[str, Variable] = {
         "Other limits of what agents may cost the bridge than the usual, such as `rate=5000,silence=60`; see"
         " [operations](operations.md#limits-of-the-bridge).",
         "the usual ones",
+    ),
+    "max_running": Variable(
+        "QF_MAX_RUNNING",
+        _number(0, 1_000_000),
+        0,
+        "How many executions may run at once in the whole system; what is beyond waits. 0: no limit.",
+    ),
+    "max_running_per_host": Variable(
+        "QF_MAX_RUNNING_PER_HOST",
+        _number(0, 1_000_000),
+        0,
+        "The same for each host, all its tasks together. 0: no limit.",
     ),
     "time_zone": Variable(
         "QF_TIME_ZONE",

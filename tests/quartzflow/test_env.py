@@ -49,6 +49,8 @@ def test_an_empty_value_counts_as_unset() -> None:
         ("QF_HTTP_PORT", "0"),
         ("QF_HTTP_PORT", "65536"),
         ("QF_HTTP_PORT", "80a"),
+        ("QF_MAX_RUNNING", "-1"),
+        ("QF_MAX_RUNNING_PER_HOST", "many"),
         ("QF_HTTP_PORT", "８０"),
         ("QF_QUIC_HOST", "a b"),
         ("QF_QUIC_PORT", "-1"),
