@@ -20,6 +20,7 @@ from quartzflow_agent.local import LocalScheduler
 from quartzflow_agent.lock import Lock
 from quartzflow_agent.logs import event
 from quartzflow_agent.paths import Home
+from quartzflow_agent.policy import Guarded, load_policy
 from quartzflow_agent.protocol import agent_pb2, task_pb2
 from quartzflow_agent.registration import read_admission, register_request
 from quartzflow_agent.reporting import Reporter
@@ -50,6 +51,7 @@ class Agent:
         Needs a running loop. Raises AlreadyRunning, ConfigError, StoreError, OSError.
         """
         read_admission(home)  # fail now rather than at the first connection
+        policy = load_policy(home)
         home.create()
         self._lock = Lock(home.lock)
         self._home = home
@@ -67,16 +69,17 @@ class Agent:
             client_id=config.client_id,
             changed=self._views.touch,
         )
-        processes = ProcessRunner(home.root)
+        processes = ProcessRunner(home.root, policy.cpu_seconds)
         self._engine = Engine(
             store=self._store,
             clock=self._clock,
             reports=self._reporter,
             listener=self,
-            executors=executors(processes),
+            executors={kind: Guarded(item, policy) for kind, item in executors(processes).items()},
             processes=processes,
             home=home,
-            log_limit=config.log_limit,
+            log_limit=min(config.log_limit, policy.output_bytes or config.log_limit),
+            most=policy.max_concurrent,
         )
         self._local = LocalScheduler(
             store=self._store, clock=self._clock, engine=self._engine, client_id=config.client_id

@@ -12,7 +12,7 @@ from quartzflow_agent.clock import Clock
 from quartzflow_agent.executors.base import Executor
 from quartzflow_agent.executors.process import ProcessRunner, process_created
 from quartzflow_agent.held import SCHEDULE, Held, lost, next_attempt, refusal, renew, same_process
-from quartzflow_agent.lanes import Lanes, Verdict
+from quartzflow_agent.lanes import Lanes, Room, Verdict
 from quartzflow_agent.logs import event
 from quartzflow_agent.paths import Home
 from quartzflow_agent.ports import Listener, Reports
@@ -52,8 +52,9 @@ class Engine:
         processes: ProcessRunner,
         home: Home,
         log_limit: int,
+        most: int = 0,
     ) -> None:
-        """log_limit: bytes of one execution's log."""
+        """log_limit: bytes of one execution's log. most: executions at once; 0: any number."""
         self._store = store
         self._clock = clock
         self._reports = reports
@@ -64,6 +65,7 @@ class Engine:
         self._log_limit = log_limit
         self._held: Dict[str, Held] = {}
         self._lanes = Lanes()
+        self._room = Room(most)
         self._configs: Dict[str, task_pb2.TaskConfig] = {}
         self._watched: Set[str] = set()
         self._cancelled_ahead: Dict[str, str] = {}
@@ -234,6 +236,8 @@ class Engine:
 
     def _start(self, held: Held) -> None:
         execution_id = held.instruction.execution_id
+        if held.over or not self._room.enter(execution_id):
+            return
         held.run = Run(
             held.instruction, self._clock, self._reports.progress, lambda pid: self._on_process(held, pid)
         )
@@ -300,7 +304,7 @@ class Engine:
         result = await self._record(execution_id, ending)
         self._held.pop(execution_id, None)
         self._watched.discard(execution_id)
-        for waiting in self._lanes.release(task_id, execution_id):
+        for waiting in [*self._room.leave(execution_id), *self._lanes.release(task_id, execution_id)]:
             # What waits when the agent stops is found again when it starts.
             if not self.stopping:
                 self._start(self._held[waiting])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Deque, Dict, List, Optional, Tuple
+from typing import Deque, Dict, List, Optional, Set, Tuple
 
 QUEUE, SKIP, REPLACE = "queue", "skip", "replace"
 # A task that is always slower than its schedule must not fill the memory.
@@ -80,3 +80,34 @@ class Lanes:
         if not lane.running and not lane.queue:
             del self._lanes[task_id]
         return started
+
+
+class Room:
+    """How many executions of all tasks together may run at once; the others wait in order of arrival."""
+
+    def __init__(self, most: int) -> None:
+        """most: 0 is any number."""
+        self._most = most
+        self._inside: Set[str] = set()
+        self._waiting: Dict[str, None] = {}
+
+    def enter(self, execution_id: str) -> bool:
+        """Whether it may run now; else it waits. Who is in may ask again."""
+        if execution_id in self._inside:
+            return True
+        if self._most and len(self._inside) >= self._most:
+            self._waiting[execution_id] = None
+            return False
+        self._inside.add(execution_id)
+        return True
+
+    def leave(self, execution_id: str) -> List[str]:
+        """It is over, or will not run: which ones are in instead."""
+        self._inside.discard(execution_id)
+        self._waiting.pop(execution_id, None)
+        entered: List[str] = []
+        while self._waiting and len(self._inside) < self._most:
+            entered.append(next(iter(self._waiting)))
+            del self._waiting[entered[-1]]
+            self._inside.add(entered[-1])
+        return entered

@@ -27,6 +27,11 @@ class Home:
         return self.root / "agent.toml"
 
     @property
+    def policy(self) -> Path:
+        """What the owner of the host allows, unless the system's own policy says it."""
+        return self.root / "policy.toml"
+
+    @property
     def credential(self) -> Path:
         """What the server knows this agent by; a secret."""
         return self.root / "credential"

@@ -22,7 +22,7 @@ PENDING, CANCELLED = "PENDING", "CANCELLED"
 class Rig:
     """An engine with a scripted executor for Shell tasks."""
 
-    def __init__(self, home, store, real=False):
+    def __init__(self, home, store, real=False, most=0):
         self.clock = FakeClock()
         self.reports = RecordedReports()
         self.changes = RecordedChanges()
@@ -38,6 +38,7 @@ class Rig:
             processes=processes,
             home=home,
             log_limit=100_000,
+            most=most,
         )
         self.timeline = asyncio.ensure_future(self.engine.timeline.run())
 

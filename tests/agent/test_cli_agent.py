@@ -225,6 +225,15 @@ def test_run_says_when_its_records_cannot_be_opened(home):
     assert "The record of executions cannot be opened" in done.stderr.decode()
 
 
+def test_run_does_not_go_on_without_its_policy(home):
+    save(home, AgentConfig([Endpoint("a.example", 8474)], "c1"))
+    write_secret(home.credential, "x")
+    home.policy.write_text("commandos = []")
+    done = subprocess.run([*PROGRAM, "agent", "run"], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert f"The policy {home.policy} cannot be used: unknown rule: commandos" in done.stderr.decode()
+
+
 def test_version_and_help(quicflow):
     code, out, _ = quicflow("--version")
     assert (code, out) == (0, "quicflow 0.1.0\n")

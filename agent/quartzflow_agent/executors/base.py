@@ -123,6 +123,8 @@ class Job:
         for name, value in self.instruction.params.items():
             if not PARAM_NAME.fullmatch(name):
                 raise Rejected(f"parameter {name!r}: a name has letters, digits and _, 64 at most")
+            if "\0" in value:
+                raise Rejected(f"parameter {name!r} contains NUL")
             found[prefix + name.upper()] = value
         if sum(len(name) + len(value.encode()) for name, value in found.items()) > MAX_PARAMS:
             raise Rejected(f"the parameters are longer than {MAX_PARAMS} bytes")

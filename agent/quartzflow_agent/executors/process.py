@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
@@ -86,9 +87,13 @@ def marked_processes(home: Path) -> Dict[str, List[psutil.Process]]:
 class ProcessRunner:
     """Starts processes, few at a time, and ends them. One for the whole agent."""
 
-    def __init__(self, home: Path) -> None:
-        """home: the agent's directory, which tells its processes from those of other agents."""
+    def __init__(self, home: Path, cpu_seconds: int = 0) -> None:
+        """home: the agent's directory, which tells its processes from those of other agents.
+
+        cpu_seconds: what each process may use; 0: no limit.
+        """
         self._home = home
+        self._cpu_seconds = cpu_seconds
         self._starting = asyncio.Semaphore(SPAWNS)
         self._marked = Marked(home)
 
@@ -104,7 +109,7 @@ class ProcessRunner:
             try:
                 transport, protocol = await loop.subprocess_exec(
                     lambda: _Process(job.output),
-                    *argv,
+                    *limited(argv, self._cpu_seconds),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
@@ -127,7 +132,10 @@ class ProcessRunner:
         if code is None:
             raise RuntimeError(f"process {pid} ended without an exit code")
         # As shells have it: 128 + the signal's number.
-        return Outcome(exit_code=code if code >= 0 else 128 - code, stopped=stopped)
+        code = code if code >= 0 else 128 - code
+        over = self._cpu_seconds and code == 128 + signal.SIGXCPU
+        problem = f"this host's policy, cpu_seconds: {self._cpu_seconds} s are used up" if over else ""
+        return Outcome(exit_code=code, error=problem, stopped=stopped)
 
     async def _wait(self, job: Job, pid: int, protocol: _Process) -> bool:
         """Until it has ended; True when it had to be ended."""
@@ -149,6 +157,17 @@ class ProcessRunner:
             await asyncio.sleep(POLL)
         # Once more: whom they started while we looked is marked, too.
         _signal(groups, await self._marked.find(execution_ids), signal.SIGKILL)
+
+
+def limited(argv: Sequence[str], cpu_seconds: int) -> Sequence[str]:
+    """The command, which may use so much CPU time (0: any). A shell sets the limit and gives way to the command."""
+    if not cpu_seconds:
+        return argv
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard != resource.RLIM_INFINITY and hard <= cpu_seconds:
+        return argv  # the system's own limit is tighter
+    script = f'ulimit -S -t {cpu_seconds} && ulimit -H -t {cpu_seconds + 1} && exec "$@"'
+    return ["/bin/sh", "-c", script, "sh", *argv]
 
 
 def use_pidfd() -> None:
