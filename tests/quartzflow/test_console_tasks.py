@@ -76,8 +76,7 @@ def form_of(**fields):
     """What the form of a new task sends, as a browser fills it in."""
     page = browser().get(reverse("admin:tasks_app_task_add"))
     sent = {name: field.value() for name, field in ((f.name, f) for f in page.context["form"])}
-    empty = (None, False, {}, [])
-    sent = {name: value for name, value in sent.items() if value not in empty}
+    sent = {n: v for n, v in sent.items() if v is not None and v is not False and v not in ({}, [])}
     sent |= {
         "name": "made", "cron_expr": "0 2 * * *", "config_command": "date", "group_ids": [people.group().pk], **fields,
     }  # fmt: skip
