@@ -79,6 +79,11 @@ def expire_overdue(now: datetime | None = None) -> int:
         + timedelta(seconds=e.timeout + settings.QF_LOST_GRACE)
         < now
     ]
+    # Nor for ever: an agent whose store was set aside knows nothing of what it once took.
+    longest = now - timedelta(seconds=settings.QF_LONGEST_QUEUE)
+    lost += waiting.filter(scheduled_time__lt=longest, created_at__lt=longest).values_list("pk", flat=True)[
+        :5000
+    ]
     with transaction.atomic():
         for pks, reason in ((expired, FailureReason.EXPIRED), (lost, FailureReason.AGENT_LOST)):
             Execution.objects.filter(pk__in=pks, status__in=LIVE).update(

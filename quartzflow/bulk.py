@@ -7,7 +7,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 
 
 def update_from_values(
@@ -26,6 +26,7 @@ def update_from_values(
     name the table's columns as `t.` and the new values as `v.`: it must never hold anything from outside.
     With `returning`, the named fields of the rows that did change come back.
     """
+    connection = connections[DEFAULT_DB_ALIAS]  # not its proxy: every value asks it several things
     meta: Any = model._meta
     fields = [meta.get_field(name) for name in (*key, *columns)]
     quote = connection.ops.quote_name
@@ -77,6 +78,7 @@ def insert_new(
 
     Returns the value of `conflict` → primary key of the rows that are new, which `bulk_create` cannot tell.
     """
+    connection = connections[DEFAULT_DB_ALIAS]
     meta: Any = model._meta
     quote = connection.ops.quote_name
     fields = [field for field in meta.concrete_fields if not field.primary_key]

@@ -176,6 +176,7 @@ QF_PENDING_GRACE = 60  # seconds after its time in which an instruction may stil
 QF_CHAINS_KEPT = 90  # days that the links between runs of dependent tasks are kept
 QF_MAX_RUNNING = ENV.max_running  # executions that run at once in the whole system; what is beyond waits
 QF_MAX_RUNNING_PER_CLIENT = ENV.max_running_per_host  # the same on one host, of all tasks together
+QF_LONGEST_QUEUE = 24 * 3600  # seconds that an execution may wait on its host for those before it
 QF_LOST_GRACE = 60  # seconds after timeout in which a lost agent's execution may still report
 QF_LOG_FETCH_LIMIT = 256 * 1024 * 1024  # bytes of a full log that one request may fetch from its agent
 QF_LEGACY_CLIENTS = ENV.legacy_clients

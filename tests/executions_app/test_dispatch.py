@@ -203,8 +203,14 @@ class TestGivingUp:
         self.fire(timeout=10)
         Execution.objects.update(accepted_at=NOON)
         assert self.reason_after(1000) == ""
+        assert self.reason_after(86399) == ""
         presence.mark_offline([("web-1", "s1")], "gone")
         assert self.reason_after(1000) == FailureReason.AGENT_LOST
+
+    def test_but_not_for_ever(self):
+        self.fire(timeout=10)
+        Execution.objects.update(accepted_at=NOON)
+        assert self.reason_after(86401) == FailureReason.AGENT_LOST
 
 
 def test_the_sweep_finds_what_was_not_accepted_and_attempts_that_are_due():
