@@ -33,7 +33,8 @@ def filled(**changes):
         "config_command": "find /var/log\r\n", "config_method": "GET", "config_verify_tls": "on",
         "group_ids": [str(people.group().pk)], "routing": "broadcast", "spread_seconds": "0", "timeout": "300",
         "concurrency": "1",
-        "concurrency_policy": "queue", "retry_count": "0", "retry_interval": "60",
+        "concurrency_policy": "queue", "retry_count": "0", "retry_interval": "60", "retry_max_interval": "0",
+        "calendar_mode": "not_on", "offline_policy": "fail",
     }  # fmt: skip
     return {name: value for name, value in {**data, **changes}.items() if value is not None}
 
