@@ -30,6 +30,7 @@ from quartzflow_agent.store import statistics, tasks
 from quartzflow_agent.store.database import StoreError
 from quartzflow_agent.store.records import utc_day
 from quartzflow_agent.store.thread import StoreThread
+from quartzflow_agent.systemd import notify, stay_watched, watchdog_interval
 from quartzflow_agent.trust import Trust
 from quartzflow_agent.views import Views, delete_before, iso
 
@@ -127,7 +128,11 @@ class Agent:
                 self._keep_up(),
             )
         ]
+        watched = watchdog_interval()
+        if watched:
+            sides.append(asyncio.ensure_future(stay_watched(watched)))
         sides += [link, self._engine.failure]
+        notify("READY=1")
         stop: "asyncio.Future[Any]" = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait([stop, *sides], return_when=asyncio.FIRST_COMPLETED)
         broken = next((side for side in sides if side.done()), None)
@@ -138,6 +143,7 @@ class Agent:
 
     async def _shut_down(self, link: "asyncio.Future[None]", sides: "Sequence[asyncio.Future[None]]") -> None:
         log.info(event("stopping", running=self._engine.running))
+        notify("STOPPING=1")
         # Nothing new, then an end to what runs.
         await self._engine.stop(self._config.stop_timeout)
         # The last results, while somebody listens.

@@ -189,6 +189,13 @@ async def connect(endpoint: Endpoint, trust: Trust, session: AgentSession) -> Co
 
     Raises ConnectError when no address does, or when the server is not to be trusted.
     """
+    connection = await reach(endpoint, trust, session)
+    connection.begin()
+    return connection
+
+
+async def reach(endpoint: Endpoint, trust: Trust, session: AgentSession) -> Connection:
+    """As `connect`, but nothing is said yet. Raises ConnectError."""
     problem = ConnectError(_("it has no address"))
     for family, address in await resolve(endpoint):
         try:
@@ -206,7 +213,6 @@ async def connect(endpoint: Endpoint, trust: Trust, session: AgentSession) -> Co
         except BaseException:
             await connection.finish()
             raise
-        connection.begin()
         return connection
     raise problem
 

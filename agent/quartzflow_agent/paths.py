@@ -84,7 +84,7 @@ class Home:
 
     def create(self) -> None:
         """Make the directories. Raises OSError."""
-        for path in (self.root, self.scripts, self.executions, self.daily_stats, self.logs):
+        for path in (self.root, self.scripts, self.tasks, self.executions, self.daily_stats, self.logs):
             path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 
     def log_file(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""quicflow agent: join, run, status."""
+"""quicflow agent: join, run, status, doctor, leave, install-service."""
 
 import asyncio
 import signal
@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Dict, List, Optional
 
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from quartzflow_agent import status as agent_status
 from quartzflow_agent.agent import Agent
+from quartzflow_agent.cli import doctor as checks
+from quartzflow_agent.cli import leave as leaving
+from quartzflow_agent.cli import service
 from quartzflow_agent.cli.join import parse_labels, parse_servers, register
 from quartzflow_agent.cli.output import Failure, print_json
 from quartzflow_agent.config import (
@@ -221,3 +225,74 @@ def _status_text(found: Dict[str, Any], said: Optional[Dict[str, Any]]) -> str:
         (_("Not yet on the server"), str(found["unacknowledged"])),
     ]
     return "\n".join(f"{name}: {value}" for name, value in lines)
+
+
+@app.command(
+    help=_(
+        "Look at all that the agent needs, and say what to do about what is wrong. Exit code 1: something is."
+    )
+)
+def doctor(as_json: Json = False) -> None:
+    """One line each, and what to do below it."""
+    found = asyncio.run(checks.examine(Home.find()))
+    wrong = sum(finding.state == checks.WRONG for finding in found)
+    if as_json:
+        print_json({"ok": not wrong, "findings": [vars(finding) for finding in found]})
+    else:
+        labels = {checks.OK: _("ok"), checks.WRONG: _("WRONG"), checks.UNKNOWN: "-"}
+        width = max(map(cell_len, labels.values()))
+        for finding in found:
+            typer.echo(f"{set_cell_size(labels[finding.state], width)}  {finding.name}: {finding.text}")
+            if finding.todo:
+                typer.echo(f"{' ' * width}  → {finding.todo}")
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command(
+    help=_("Leave the server: delete this host's credential and configuration, and keep its records.")
+)
+def leave(
+    yes: Annotated[bool, typer.Option("--yes", help=_("Do not ask."))] = False,
+    purge: Annotated[bool, typer.Option("--purge", help=_("Delete the records and logs, too."))] = False,
+    as_json: Json = False,
+) -> None:
+    """Asks first."""
+    home = Home.find()
+    leaving.check_stopped(home)
+    unsent = leaving.unsent(home)
+    if not yes:
+        if unsent:
+            typer.echo(_("The server does not know {count} results yet.").format(count=unsent), err=True)
+        if not typer.confirm(
+            _("Leave the server, and delete all that belongs to it in {path}?").format(path=home.root)
+        ):
+            raise Failure(_("Nothing was deleted."))
+    gone = leaving.remove(home, purge=purge)
+    if as_json:
+        print_json({"deleted": [str(path) for path in gone], "unsent": unsent})
+    elif gone:
+        typer.echo(_("Deleted: {paths}").format(paths=", ".join(path.name for path in gone)))
+        typer.echo(_("Have an operator remove this host on the server, too."))
+    else:
+        typer.echo(_("There was nothing to delete in {path}.").format(path=home.root))
+
+
+@app.command(
+    "install-service",
+    help=_("Write a systemd unit that keeps the agent of this host running. Join first."),
+    epilog=_("Example: sudo quicflow agent install-service --user quicflow"),
+)
+def install_service(
+    user: Annotated[
+        str, typer.Option(help=_("Account that the agent runs as; the one that runs this, unless given."))
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_("Print the unit, write nothing."))] = False,
+) -> None:
+    """The unit on stdout, or in its place."""
+    text = service.unit_for(user)
+    if dry_run:
+        typer.echo(text, nl=False)
+        return
+    path = service.install(text)
+    typer.echo(_("{path} is written. Now run:").format(path=path))
+    typer.echo(f"  systemctl daemon-reload && systemctl enable --now {path.name}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Dict, Iterator, List, Optional
 
 import typer
 
+from quartzflow_agent.cli import trial
 from quartzflow_agent.cli.output import Failure, percent, print_json, print_table, seconds
 from quartzflow_agent.cron import ScheduleError
 from quartzflow_agent.i18n import _
@@ -16,7 +17,7 @@ from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.schedule import CRON, FIXED_DELAY, FIXED_RATE, ONCE, Schedule, zone
 from quartzflow_agent.store import executions, statistics, tasks
 from quartzflow_agent.store.database import open_readonly
-from quartzflow_agent.store.records import DayStats
+from quartzflow_agent.store.records import STATUS_NAMES, SUCCESS, DayStats
 from quartzflow_agent.views import execution_view, stats_view
 
 app = typer.Typer(help=_("See what ran on this host, and what will."), no_args_is_help=True)
@@ -280,3 +281,42 @@ def next_firings(
         return
     rows = [[config.id, config.name, moment] for config in found for moment in times[config.id]]
     print_table(_("Next firings"), [_("Id"), _("Task"), _("Time")], rows)
+
+
+@app.command(
+    "run",
+    help=_(
+        "Run a task here and now, as a test: its output comes to the terminal, the server is told nothing."
+    ),
+    epilog=_("Example: quicflow task run 12 --param day=monday"),
+)
+def run_task(
+    task_id: Annotated[str, typer.Argument(help=_("A task's id, as `task list` shows it."))],
+    param: Annotated[Optional[List[str]], typer.Option(help=_("NAME=VALUE; may be repeated."))] = None,
+) -> None:
+    """Exit code 0: it was a success; 1: it was not."""
+    params: Dict[str, str] = {}
+    for text in param or []:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise Failure(_('"{value}" is no parameter: write NAME=VALUE.').format(value=text))
+        params[name] = value
+    with _store() as db:
+        found = [item.config for item in tasks.all_tasks(db) if item.config.id == task_id]
+    if not found:
+        raise Failure(_("This host has no task {id}: see `quicflow task list`.").format(id=task_id))
+    try:
+        ending = trial.run(Home.find(), trial.instruction_for(found[0], params))
+    except OSError as error:
+        raise Failure(_("The task cannot be run: {error}").format(error=error)) from error
+    code = "-" if ending.exit_code is None else ending.exit_code
+    words = [
+        STATUS_LABELS[STATUS_NAMES[ending.status]],
+        _("exit code {code}").format(code=code),
+        ending.failure_reason,
+    ]
+    typer.echo(", ".join(word for word in words if word), err=True)
+    if ending.status != SUCCESS:
+        if ending.error:
+            typer.echo(ending.error, err=True)
+        raise typer.Exit(1)
