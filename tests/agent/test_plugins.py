@@ -3,11 +3,13 @@
 import os
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from quartzflow_agent.executors import Job, Output, ProcessRunner, Rejected
 from quartzflow_agent.executors.plugin import PluginExecutor
 from quartzflow_agent.plugins import Param, ParamError, Plugin, PluginFailed, find, names
+from quartzflow_agent.plugins.base import BUILT_IN
 
 from tests.agent.support import instruction
 
@@ -60,11 +62,28 @@ def test_parameters_that_do_not_fit_are_named(given, message):
 
 
 def test_the_built_in_plugins_are_there_and_describe_themselves():
-    assert {"disk_check", "log_cleanup"} <= set(names())
-    for name in ("disk_check", "log_cleanup"):
+    built_in = {
+        "directory_backup",
+        "disk_check",
+        "file_checksum",
+        "http_check",
+        "log_cleanup",
+        "service_check",
+        "tcp_check",
+    }
+    assert built_in <= set(names())
+    for name in built_in:
         plugin = find(name)
         assert plugin.description.endswith(".")
         assert all(param.help for param in plugin.params)
+
+
+def test_the_documentation_lists_them_with_their_parameters():
+    text = (Path(__file__).parents[2] / "docs/plugins.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    for entry in BUILT_IN:
+        (line,) = [line for line in lines if line.startswith(f"| `{entry.name}` |")]
+        assert [param.name for param in find(entry.name).params if f"`{param.name}`" not in line] == []
 
 
 def test_a_plugin_that_is_not_installed_is_said_so():

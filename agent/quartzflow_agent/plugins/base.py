@@ -8,9 +8,17 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Dict, List, Mapping, Optional, Tuple, Type
 
 GROUP = "quartzflow_agent.plugins"
-BUILT_IN = (
-    EntryPoint("disk_check", "quartzflow_agent.plugins.disk_check:DiskCheck", GROUP),
-    EntryPoint("log_cleanup", "quartzflow_agent.plugins.log_cleanup:LogCleanup", GROUP),
+_CLASSES = {
+    "directory_backup": "DirectoryBackup",
+    "disk_check": "DiskCheck",
+    "file_checksum": "FileChecksum",
+    "http_check": "HttpCheck",
+    "log_cleanup": "LogCleanup",
+    "service_check": "ServiceCheck",
+    "tcp_check": "TcpCheck",
+}
+BUILT_IN = tuple(
+    EntryPoint(name, f"quartzflow_agent.plugins.{name}:{plugin}", GROUP) for name, plugin in _CLASSES.items()
 )
 
 
