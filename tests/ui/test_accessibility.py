@@ -123,6 +123,7 @@ def test_the_keyboard_alone_makes_runs_and_reads(visitor: Visitor):
     press("g")
     press("2")
     expect(page.locator("h1")).to_contain_text("任务")
+    page.wait_for_load_state()  # the heading is there before the script that listens to keys
     press("n")
     page.wait_for_selector("#task-form")
     reach(page, "#id_name")
@@ -138,6 +139,7 @@ def test_the_keyboard_alone_makes_runs_and_reads(visitor: Visitor):
     press("Enter")
     expect(page.locator("#toasts")).to_contain_text("已保存")
 
+    page.wait_for_load_state()
     press("/")
     page.keyboard.type("只用键盘")
     press("Enter")
