@@ -29,6 +29,7 @@ from quartzflow_agent.store import executions as records
 from quartzflow_agent.store import statistics, tasks
 from quartzflow_agent.store.database import StoreError
 from quartzflow_agent.store.records import utc_day
+from quartzflow_agent.store.rescue import heal
 from quartzflow_agent.store.thread import StoreThread
 from quartzflow_agent.systemd import notify, stay_watched, watchdog_interval
 from quartzflow_agent.trust import Trust
@@ -60,6 +61,7 @@ class Agent:
         self._clock = ServerClock()
         self._stop = asyncio.Event()
         self._started = time.time()
+        _heal(home)
         self._store = StoreThread(home.store)
         self._views = Views(home, config.client_id)
         self._reporter = Reporter(
@@ -231,3 +233,18 @@ class Agent:
             status.save(self._home, now)
         except OSError as error:
             log.error(event("status_failed", error=error))
+
+
+def _heal(home: Home) -> None:
+    rescue = heal(home)
+    if rescue is None:
+        return
+    log.error(event("store_damaged", problem=rescue.problem, aside=rescue.aside))
+    log.warning(
+        event(
+            "store_rebuilt",
+            executions=rescue.executions,
+            unsynced=rescue.unsynced,
+            unreadable=",".join(rescue.unreadable) or "-",
+        )
+    )

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from quartzflow_agent.config import AgentConfig, Endpoint, load, read_secret, save, write_secret
 from quartzflow_agent.lock import Lock
+from quartzflow_agent.store.database import open_database
 
 from tests.agent.records import PROGRAM
 from tests.services import free_port
@@ -219,7 +220,9 @@ def test_run_refuses_a_second_agent_and_a_wrong_level(home, quicflow):
 def test_run_says_when_its_records_cannot_be_opened(home):
     save(home, AgentConfig([Endpoint("a.example", 8474)], "c1"))
     write_secret(home.credential, "x")
-    home.store.write_bytes(b"garbage" * 1000)
+    db = open_database(home.store)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
     done = subprocess.run([*PROGRAM, "agent", "run"], capture_output=True, check=False)
     assert done.returncode == 1
     assert "The record of executions cannot be opened" in done.stderr.decode()

@@ -138,7 +138,12 @@ def _store(home: Home) -> Finding:
     except (StoreError, sqlite3.Error) as error:
         problem = str(error)
     if problem == "ok":
-        return Finding(_("Records"), OK, str(home.store))
+        aside = sorted(home.root.glob(f"{home.store.name}.damaged-*Z"))
+        if not aside:
+            return Finding(_("Records"), OK, str(home.store))
+        text = _("damaged earlier, and rebuilt: {paths}").format(paths=", ".join(path.name for path in aside))
+        todo = _("Test the disk (dmesg, smartctl), then delete what was set aside.")
+        return Finding(_("Records"), UNKNOWN, text, todo)
     todo = _("Restart the agent: it sets a damaged file aside and rebuilds what it can.")
     return Finding(_("Records"), WRONG, problem, todo)
 
