@@ -121,7 +121,9 @@ def test_statistics():
     now = people.at(2026, 1, 1)
     from django.utils import timezone
 
-    before = timezone.now().replace(microsecond=0) - timedelta(minutes=1)  # what was due before the schedule began
+    before = timezone.now().replace(microsecond=0) - timedelta(
+        minutes=1
+    )  # what was due before the schedule began
     for n, status in enumerate([3] * 6 + [4]):
         fire([Firing(task.pk, before - timedelta(seconds=n))])
         Execution.objects.filter(pk=Execution.objects.first().pk).update(
