@@ -35,6 +35,8 @@ async def test_runs_what_the_server_sends_and_says_what_became_of_it(agent, serv
     assert home.log_file(record.log).read_text() == result.output
     view = home.executions / f"{day}.json"
     await until(lambda: view.exists() and json.loads(view.read_text())["executions"][0]["synced"])
+    # The files follow each other.
+    await until(home.pending_sync.exists)
     assert json.loads(home.pending_sync.read_text()) == {"pending_executions": []}
 
 

@@ -62,7 +62,7 @@ HTTP, PLUGIN = task_pb2.HTTP, task_pb2.PLUGIN
         ({"http_hosts": ["*.example"]}, HTTP, {"url": "https://u:p@A.example:8443/x"}),
     ],
 )
-def test_what_the_policy_allows_is_run(job, rules, kind, config):
+async def test_what_the_policy_allows_is_run(job, rules, kind, config):
     Policy(**rules).check(job(kind, **config))
 
 
@@ -92,12 +92,12 @@ def test_what_the_policy_allows_is_run(job, rules, kind, config):
         ({"http_hosts": ["a.example"]}, HTTP, {"url": "https://[a.example/"}, "http_hosts: ''"),
     ],
 )  # fmt: skip
-def test_what_it_does_not_allow_is_rejected_with_the_rule(job, rules, kind, config, rule):
+async def test_what_it_does_not_allow_is_rejected_with_the_rule(job, rules, kind, config, rule):
     with pytest.raises(Rejected, match=f"policy, {rule}"):
         Policy(**rules).check(job(kind, **config))
 
 
-def test_a_link_does_not_lead_out_of_the_directories(job, tmp_path):
+async def test_a_link_does_not_lead_out_of_the_directories(job, tmp_path):
     (tmp_path / "link").symlink_to("/etc")
     with pytest.raises(Rejected, match="directories"):
         Policy(directories=[str(tmp_path)]).check(job(command="x", work_dir=str(tmp_path / "link")))
