@@ -16,6 +16,7 @@ class FakeDomain:
 
     def __init__(self):
         self.broken = threading.Event()
+        self.refused = 0  # calls made while it was broken
         self.version = 1
         self.tasks = []
         self.concerned = None  # client ids that a change concerns; None: all
@@ -39,6 +40,7 @@ class FakeDomain:
     @contextmanager
     def guard(self):
         if self.broken.is_set():
+            self.refused += 1
             raise Unavailable("broken")
         yield
 

@@ -157,8 +157,11 @@ async def test_a_configuration_that_fits_into_no_frame_is_recorded(connect, brid
 async def test_a_pull_while_the_database_is_away_is_left_to_the_next_heartbeat(connect, domain):
     a = await connect("host-1")
     domain.broken.set()
+    before = domain.refused
     a.say(pb.MESSAGE_TYPE_TASK_CONFIG_PULL, task_pb2.TaskConfigPull())
     assert (await a.ping()).config_version == 1
+    # The PONG does not wait for the database; the pull must have met it before it is mended.
+    await eventually(lambda: domain.refused > before)
     domain.broken.clear()
     assert (await a.pull()).version == 1
 

@@ -21,6 +21,7 @@ DROP_OTHERS = """
 
 @pytest.mark.usefixtures("postgres_db")
 def test_dropped_connections_cost_one_tick_and_no_firing(monkeypatch, caplog):
+    caplog.set_level("INFO", logger="tasks_app.scheduler.beat")
     sent: list[int] = []
     monkeypatch.setattr(
         QuartzScheduler, "_publish", lambda self, firings, token: sent.extend(t for _, t in firings)
