@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from groups_app.choices import ClientApproval, ClientKind, ClientStatus
+from groups_app.labels import matches
 from groups_app.models import Client
 from groups_app.selectors import lately_online_clients, online_clients
 from tasks_app.choices import OfflinePolicy
-from tasks_app.labels import matches
 from tasks_app.models import Task
 
 from . import routing

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from executions_app import control
 from executions_app.selectors import executions_for, since, stats
 from groups_app.choices import ClientApproval
+from groups_app.labels import matches
 from groups_app.models import Client
 from groups_app.selectors import clients_for, groups_for
 from quartzflow.admin_base import who
@@ -25,7 +26,6 @@ from quartzflow.errors import InvalidInput, QuartzError
 from .admin_forms import CODE, NamedTexts
 from .admin_list import TaskListAdmin
 from .choices import ExecutorType
-from .labels import matches
 from .models import Task
 from .selectors import next_fire_time
 

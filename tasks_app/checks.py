@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from quartzflow_agent.cron import ScheduleError
 
+from groups_app.labels import check_selector
 from groups_app.models import Group
 from groups_app.selectors import groups_for
 from quartzflow.errors import InvalidInput
@@ -16,7 +17,6 @@ from quartzflow.permissions import User, visible
 from .choices import ExecutorType
 from .dependencies import Parent, check_dependencies
 from .executors import check_executor_config
-from .labels import check_selector
 from .models import SCHEDULE_FIELDS, Calendar, Task
 
 # What a caller may set; ids, versions, owner and times are not among it.

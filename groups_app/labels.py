@@ -1,4 +1,4 @@
-"""Label selectors: which hosts of its groups a task means, by their labels."""
+"""Label selectors: which hosts a task or a rule means, by their labels."""
 
 from collections.abc import Mapping
 from typing import Any
