@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import uuid
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 CONNECTION_ID = 8  # bytes
 REASON = 256  # bytes of a reason on the wire
+TURN = 0.02  # seconds of sending in one turn of the loop, before what has arrived is read
 
 
 class Handler(Protocol):
@@ -130,6 +132,7 @@ class Connection:
             session.close(CLOSE_PROTOCOL, "no valid packet")
             self._end()
             return
+        self._handle_timer(quic, now)
         end = tuning.close_of(quic)
         if end is not None:
             session.close(CLOSE_OK, end.reason_phrase or "closed by the agent")
@@ -206,10 +209,16 @@ class Connection:
         quic = self._quic
         if quic is None:
             return
-        now = max(self._timer_at, self._server.loop.time())
+        due = quic.get_timer()
+        if due is None or due > max(self._timer_at, self._server.loop.time()):
+            self._arm(quic)
+        else:
+            # Thousands may be due at once: they have their turn among all who have something to send.
+            self.wake()
+
+    def _handle_timer(self, quic: QuicConnection, now: float) -> None:
         due = quic.get_timer()
         if due is None or due > now:
-            self._arm(quic)
             return
         try:
             quic.handle_timer(now=now)
@@ -217,7 +226,6 @@ class Connection:
         except Exception:
             log.exception("connection failed", client=self.session.client_id, ip=self.ip)
             self.session.close(CLOSE_INTERNAL, "internal error")
-        self._server.transmit(self, now)
 
     def _end(self) -> None:
         # Packets that still arrive would be ignored by aioquic too: there is nothing to wait for.
@@ -261,8 +269,10 @@ class Server:
         self._facts = facts
         self._limits = limits
         self._steering = steering
-        self._admission = Admission(limits, self.loop.time(), lag)
-        self._dirty: list[Connection] = []
+        self._admission = Admission(
+            limits, self.loop.time(), lambda now: max(lag(now), self.socket.delay(now))
+        )
+        self._dirty: deque[Connection] = deque()
         self._scheduled = False
         self.socket = UdpSocket(sock, self._datagram_received, self._flush)
 
@@ -281,14 +291,12 @@ class Server:
 
     def flush_soon(self, connection: Connection) -> None:
         self._dirty.append(connection)
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self._flush)
+        self._schedule()
 
     def check(self) -> None:
         """Close sessions whose time is over; called about once a second."""
         now = self.loop.time()
-        self._freezer.freeze(now)
+        self._freezer.settle(now)
         for connection in self.connections:
             connection.session.check(now)
             if connection.session.closing is not None:
@@ -299,8 +307,7 @@ class Server:
         self.accepting = False
         for connection in list(self.connections):
             connection.session.close(code, reason)
-            connection.wake()
-        self._flush()
+            self.transmit(connection, self.loop.time())
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
@@ -323,12 +330,26 @@ class Server:
             log.exception("connection failed", client=connection.session.client_id, ip=connection.ip)
             connection.abort()
 
-    def _flush(self) -> None:
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._flush_scheduled)
+
+    def _flush_scheduled(self) -> None:
         self._scheduled = False
-        dirty, self._dirty = self._dirty, []
+        self._flush()
+
+    def _flush(self) -> None:
+        """Let connections send that want to, as many as a turn may take."""
         now = self.loop.time()
-        for connection in dirty:
-            self.transmit(connection, now)
+        until = now + TURN
+        while self._dirty:
+            self.transmit(self._dirty.popleft(), now)
+            now = self.loop.time()
+            if now >= until:
+                break
+        if self._dirty:
+            self._schedule()
 
     def _datagram_received(self, data: bytes, address: Address) -> None:
         connection: Connection | None

@@ -1,7 +1,8 @@
-"""A UDP socket that reads all that has arrived in one turn of the loop.
+"""A UDP socket that reads all that has arrived in one turn of the loop, and handles as much of it as a turn may take.
 
 asyncio's own transport makes one turn a datagram: what a connection has to say is then sent before its other
-datagrams have been read.
+datagrams have been read. The kernel's buffer is emptied before anything is handled, for what it has no room for costs
+a probe timeout; and what belongs to connections that exist is handled before handshakes, which can wait.
 """
 
 import asyncio
@@ -16,7 +17,10 @@ import structlog
 log = structlog.get_logger(__name__)
 
 DATAGRAM = 4096  # bytes; ours and our agents' are of 1,200 to 1,500
-READ_AT_ONCE = 200  # datagrams in one turn (about 20 ms of work), before timers and others have theirs
+READ_AT_ONCE = 500  # datagrams in one turn
+WAITING = 2000  # datagrams read and not handled; beyond, they stay in the kernel
+TURN = 0.02  # seconds of handling, before timers and others have their turn
+AT_LEAST = 4  # datagrams of each kind handled in a turn, however long the others take
 BUFFER = 8 * 1024 * 1024  # bytes asked of the kernel for each direction
 QUEUE = 20_000  # datagrams that wait while the kernel takes no more; beyond, QUIC's loss recovery helps
 
@@ -37,6 +41,9 @@ class UdpSocket:
         self._drained = drained
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[bytes, Address]] = deque()
+        self._short: deque[tuple[float, bytes, Address]] = deque()  # by when they were read
+        self._long: deque[tuple[float, bytes, Address]] = deque()  # handshakes
+        self._going_on = False
         self.dropped = 0  # datagrams that the queue had no room for
         self._loop.add_reader(sock, self._readable)
 
@@ -65,6 +72,8 @@ class UdpSocket:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
             self._sock.close()
+            self._short.clear()
+            self._long.clear()
 
     def _enqueue(self, data: bytes, address: Address) -> None:
         if len(self._queue) < QUEUE:
@@ -72,8 +81,13 @@ class UdpSocket:
         else:
             self.dropped += 1
 
+    def delay(self, now: float) -> float:
+        """Seconds that the oldest datagram has been waiting to be handled; `now` is the loop's time."""
+        return max((now - queue[0][0] for queue in (self._short, self._long) if queue), default=0.0)
+
     def _readable(self) -> None:
-        for _ in range(READ_AT_ONCE):
+        now, room = self._loop.time(), WAITING - len(self._short) - len(self._long)
+        for _ in range(min(READ_AT_ONCE, room)):
             try:
                 data, address = self._sock.recvfrom(DATAGRAM)
             except (BlockingIOError, InterruptedError):
@@ -82,7 +96,22 @@ class UdpSocket:
                 # An ICMP error about something sent before; nothing is wrong with the socket.
                 log.debug("socket error", error=str(error))
                 continue
-            self._received(data, address)
+            (self._long if data and data[0] & 0x80 else self._short).append((now, data, address))
+        if not self._going_on:
+            self._handle()
+
+    def _handle(self) -> None:
+        until = self._loop.time() + TURN
+        self._going_on = False
+        for queue in (self._short, self._long):
+            owed = AT_LEAST
+            while queue and (owed > 0 or self._loop.time() < until):
+                _, data, address = queue.popleft()
+                self._received(data, address)
+                owed -= 1
+        if self._short or self._long:
+            self._going_on = True
+            self._loop.call_soon(self._handle)
         self._drained()
 
     def _writable(self) -> None:

@@ -60,7 +60,7 @@ class Fleet:
                 agent.connect()
                 self._freezer.connected(self.loop.time())
             begun = due
-            self._freezer.freeze(self.loop.time())
+            self._freezer.settle(self.loop.time())
             await asyncio.sleep(RAMP)
 
     def drop_all(self) -> None:

@@ -222,41 +222,6 @@ async def test_offline_records_are_answered_after_their_commit(connect, domain):
     assert response.message == "unknown execution"
 
 
-async def test_empty_and_oversized_syncs_are_answered_too(connect, domain):
-    a = await connect("host-1")
-    a.say(pb.MESSAGE_TYPE_OFFLINE_SYNC_REQUEST, task_pb2.OfflineSyncRequest())
-    _, response = await a.next_data(task_pb2.OfflineSyncResponse)
-    assert response.success
-    many = [task_pb2.TaskResult(execution_id="e")] * 2001
-    a.say(pb.MESSAGE_TYPE_OFFLINE_SYNC_REQUEST, task_pb2.OfflineSyncRequest(records=many))
-    _, response = await a.next_data(task_pb2.OfflineSyncResponse)
-    assert (response.success, response.message) == (False, "more than 2000 records at once")
-    assert domain.reports == []
-
-
-async def test_daily_statistics_are_acknowledged_or_refused(connect, domain):
-    a = await connect("host-1")
-    good = a.say(
-        pb.MESSAGE_TYPE_DAILY_STATS_REPORT,
-        task_pb2.DailyStatsReport(client_id="host-1", date="2026-01-02"),
-        True,
-    )
-    ack = await a.next_ack()
-    assert (ack.msg_id, ack.status) == (good, pb.ACK_STATUS_SUCCESS)
-    a.say(pb.MESSAGE_TYPE_DAILY_STATS_REPORT, task_pb2.DailyStatsReport(), True)
-    assert (await a.next_ack()).status == pb.ACK_STATUS_FAILURE
-    assert [client_id for client_id, _ in domain.stats] == ["host-1"]
-
-
-async def test_progress_reaches_the_domain_unanswered(connect, domain):
-    a = await connect("host-1")
-    progress = task_pb2.TaskProgress(execution_id="exec_1", status=task_pb2.RUNNING, output="line\n")
-    a.say(pb.MESSAGE_TYPE_TASK_PROGRESS, progress)
-    await eventually(lambda: domain.reports)
-    assert domain.reports[0].message == progress
-    assert a.frames.empty()
-
-
 async def test_an_agent_that_does_not_read_is_closed(pki, domain, redis_url):
     limits = Limits(backlog=100_000)
     async with running(pki, domain, limits=limits) as bridge, agent(bridge.port, pki.ca) as a:
@@ -342,6 +307,23 @@ async def test_an_instruction_that_fits_into_no_frame_does_not_hold_up_the_other
     assert await bridge.commands.dispatch([("host-1", large), ("host-1", small)]) == 1
     _, message = await a.next_data(task_pb2.TaskExecution)
     assert message.execution_id == "e2"
+
+
+async def test_what_many_have_to_send_is_spread_over_turns(connect, bridge, monkeypatch):
+    monkeypatch.setattr(server, "TURN", 0)
+    agents = [await connect(f"host-{number}") for number in range(3)]
+    sent, original = [], bridge.server.transmit
+    monkeypatch.setattr(
+        bridge.server, "transmit", lambda one, now: (sent.append(one.session.client_id), original(one, now))
+    )
+    for connection in bridge.registry:
+        connection.wake()
+    bridge.server._flush()
+    assert sent == ["host-0"]
+    await eventually(lambda: sent[:3] == ["host-0", "host-1", "host-2"])
+    for a in agents:
+        a.send(messages.ping(a.client_id))
+    await eventually(lambda: not any(a.frames.empty() for a in agents))
 
 
 async def test_a_connection_that_cannot_even_be_closed_is_forgotten(connect, bridge, domain):

@@ -128,17 +128,17 @@ def test_connections_are_frozen_once_they_are_many_or_the_bridge_is_idle(monkeyp
     monkeypatch.setattr(tuning.gc, "collect", lambda: calls.append("collect"))
     monkeypatch.setattr(tuning.gc, "freeze", lambda: calls.append("freeze"))
     freezer = tuning.Freezer()
-    for _ in range(tuning.FREEZE_AFTER):
-        freezer.freeze(now=0)
+    for _ in range(tuning.FREEZE_AFTER - 1):
         freezer.connected(now=0)
+        freezer.settle(now=0)
     assert calls == []
-    freezer.freeze(now=0)
+    freezer.connected(now=0)
     assert calls == ["collect", "freeze"]
     freezer.connected(now=100)
-    freezer.freeze(now=100 + tuning.FREEZE_IDLE - 1)
+    freezer.settle(now=100 + tuning.FREEZE_IDLE - 1)
     assert len(calls) == 2
-    freezer.freeze(now=100 + tuning.FREEZE_IDLE)
-    freezer.freeze(now=1000)
+    freezer.settle(now=100 + tuning.FREEZE_IDLE)
+    freezer.settle(now=1000)
     assert len(calls) == 4
 
 

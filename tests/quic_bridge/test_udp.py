@@ -52,6 +52,31 @@ async def test_one_turn_has_an_end(pair, monkeypatch):
     assert [len(turn) for turn in recorder.turns if turn] == [5, 5, 2]
 
 
+async def test_handshakes_wait_for_what_belongs_to_connections_but_not_for_ever(pair, monkeypatch):
+    monkeypatch.setattr(udp, "TURN", 0)
+    _, recorder, peer = pair
+    for number in range(6):
+        peer.send(b"\xc0%d" % number)
+    for number in range(10):
+        peer.send(b"\x40%d" % number)
+    await eventually(lambda: sum(map(len, recorder.turns)) == 16)
+    kinds = [b"".join(data[:1] for data in turn) for turn in recorder.turns if turn]
+    assert kinds == [b"@@@@\xc0\xc0\xc0\xc0", b"@@@@\xc0\xc0", b"@@"]
+
+
+async def test_who_waits_is_counted_and_what_does_not_fit_stays_in_the_kernel(pair, monkeypatch):
+    monkeypatch.setattr(udp, "TURN", 0)
+    monkeypatch.setattr(udp, "WAITING", 6)
+    draining, recorder, peer = pair
+    for _ in range(12):
+        peer.send(b"x")
+    assert draining.delay(now=1) == 0
+    waited = []
+    draining._drained = lambda: waited.append(draining.delay(draining._loop.time() + 1))
+    await eventually(lambda: len(recorder.turns[0]) == 12)
+    assert waited[0] > 1 and waited[-1] == 0
+
+
 class Kernel:
     """Stands for a socket whose buffer is full until told otherwise."""
 

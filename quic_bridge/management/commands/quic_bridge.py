@@ -93,6 +93,7 @@ class Command(BaseCommand):
                 return
             metrics_port = settings.ENV.bridge_metrics_port
             with metrics.served(metrics_port and metrics_port + (worker or 0)):
+                tuning.share_interpreter()
                 make = partial(
                     Bridge,
                     bridge_id=bridge_id if worker is None else f"{bridge_id}/w{worker}",
