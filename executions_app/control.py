@@ -4,7 +4,7 @@ Pages, API and commands call these; they call tasks_app.actions for the task's s
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -21,9 +21,11 @@ from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
 from tasks_app import actions as task_actions
 from tasks_app import calendars
-from tasks_app.choices import ScheduleType
+from tasks_app.choices import ScheduleType, VersionAction
+from tasks_app.exchange import Outcome, do_import
 from tasks_app.models import Calendar, Task
 from tasks_app.selectors import still_scheduled
+from tasks_app.versions import data_of, get_version
 
 from .choices import ExecutionType, FailureReason
 from .dispatch import fire, new_firing
@@ -87,16 +89,32 @@ def check_params(params: Any) -> dict[str, str]:
     return cleaned
 
 
-def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool = False) -> Task:
-    """Change a task as tasks_app.actions does, and with it what waits for its time.
+def do_update_task(user: User, task: Task, data: dict[str, Any], **how: Any) -> Task:
+    """Change a task as tasks_app.actions does (`how`: its further arguments), and with it what waits for its time.
 
     A firing that is still on the schedule, on a host that is still meant, runs by the new definition; any other is
     cancelled.
     """
     with transaction.atomic():
-        task_actions.do_update_task(user, task, data, force=force)
+        task_actions.do_update_task(user, task, data, **how)
         renew_waiting([task], user)
     return task
+
+
+def do_restore_task(user: User, task: Task, number: int, *, force: bool = False) -> Task:
+    """Make a task again what it was at a version, as an edit. Raises InvalidInput, NotAllowed, NotFound, Conflict."""
+    check(user, task, "change")
+    data = data_of(task, get_version(task, number))
+    if not data:
+        raise Conflict(_("The task is as it was then already."))
+    return do_update_task(user, task, data, force=force, action=VersionAction.RESTORE, origin=number)
+
+
+def do_import_tasks(
+    user: User, rows: Sequence[dict[str, Any]], *, dry_run: bool, force: bool = False
+) -> list[Outcome]:
+    """Create and change tasks by rows of a file, as tasks_app.exchange does it, with what waits of those changed."""
+    return do_import(user, rows, do_update_task, dry_run=dry_run, force=force)
 
 
 def do_save_calendar(user: User, data: dict[str, Any], calendar: Calendar | None = None) -> Calendar:
@@ -158,12 +176,34 @@ def do_disable_tasks(user: User, tasks: Iterable[Task]) -> int:
     return changed
 
 
-def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
+def do_batch(
+    user: User, tasks: Iterable[Task], action: Any, params: dict[str, Any] | None = None
+) -> tuple[int, list[int]]:
+    """Enable, disable, delete or trigger tasks, all of them or none.
+
+    Returns how many changed (trigger: executions that were started), and the ids of those executions. Raises
+    InvalidInput for another action, and what the single action raises.
+    """
+    works = {"enable": do_enable_tasks, "disable": do_disable_tasks, "delete": do_delete_tasks}
+    if isinstance(action, str) and action in works:
+        if params:
+            raise InvalidInput({"params": [_("Only for trigger.")]})
+        return works[action](user, tasks), []
+    if action != "trigger":
+        raise InvalidInput({"action": [_("One of %(names)s.") % {"names": ", ".join([*works, "trigger"])}]})
+    made: list[Execution] = []
+    with transaction.atomic():
+        for task in tasks:
+            made += do_trigger_task(user, task, params)
+    return len(made), [execution.pk for execution in made]
+
+
+def do_delete_tasks(user: User, tasks: Iterable[Task], *, expected: int | None = None) -> int:
     """Delete tasks and stop what waits or runs of them; their history stays."""
     tasks = list(tasks)
     with transaction.atomic():
         live = Execution.objects.filter(task_id__in=[task.pk for task in tasks], status__in=LIVE)
-        deleted = task_actions.do_delete_tasks(user, tasks)
+        deleted = task_actions.do_delete_tasks(user, tasks, expected=expected)
         cancel_live(live, FailureReason.TASK_DELETED, user)
     return deleted
 

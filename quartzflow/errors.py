@@ -51,3 +51,19 @@ class Conflict(QuartzError):
     code = 1009
     http_status = 409
     default_message = _("The state of the object does not allow this now.")
+
+
+class PreconditionFailed(QuartzError):
+    """The caller's If-Match names another version than the object's present one."""
+
+    code = 1012
+    http_status = 412
+    default_message = _("It was changed meanwhile. Load it again, and make your change to what it is now.")
+
+
+class TooLarge(QuartzError):
+    """More than the server reads at once."""
+
+    code = 1013
+    http_status = 413
+    default_message = _("The request is too large.")

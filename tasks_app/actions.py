@@ -3,6 +3,7 @@
 Each change takes a configuration version in its own transaction, which the scheduler and the agents follow.
 """
 
+import itertools
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,22 +14,23 @@ from django.utils.translation import gettext as _
 
 from groups_app.models import Group
 from quartzflow.audit import difference, record
-from quartzflow.errors import Conflict
+from quartzflow.errors import Conflict, NotFound, PreconditionFailed
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.permissions import User, check, check_create
 
 from . import periodic
 from .checks import EDITABLE, check_task
-from .choices import ChangeAction, ScheduleType, TaskStatus
+from .choices import ChangeAction, ScheduleType, TaskStatus, VersionAction
 from .configs import next_version, record_task_changes
 from .dependencies import bind_dependencies
 from .models import TIMING_FIELDS, Task, TaskGroup
+from .versions import add_versions, definitions, named
 
 
-def do_create_task(user: User, data: dict[str, Any]) -> Task:
+def do_create_task(user: User, data: dict[str, Any], *, action: VersionAction = VersionAction.CREATE) -> Task:
     """Create a task. `data`: fields of checks.EDITABLE, `group_ids`, `calendar_id`, `dependencies`.
 
-    Raises InvalidInput naming the fields, NotAllowed.
+    action: what the history of its versions says. Raises InvalidInput naming the fields, NotAllowed.
     """
     check_create(user, Task)
     task = Task(owner=user, created_by=user.get_username()[:64])
@@ -41,21 +43,66 @@ def do_create_task(user: User, data: dict[str, Any]) -> Task:
         bind_dependencies(task, links.parents or [])
         periodic.save_periodic_task(task)
         record_task_changes(task.version, [(task, _scope(task), ChangeAction.TASK)])
+        add_versions([task], action, user, {})
         record(user, "task.create", task, _state(task))
     return task
 
 
-def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool = False) -> Task:
+def do_copy_task(user: User, task: Task, name: str = "") -> Task:
+    """A new task like this one: switched off, so that nothing runs twice, and the user's own.
+
+    name: of the copy; empty: one made from the task's. Raises InvalidInput, NotAllowed, NotFound.
+    """
+    check(user, task, "view")
+    now = definitions([task])[task.pk]
+    data = {field: getattr(task, field) for field in EDITABLE} | {
+        "name": name or free_name(task.name),
+        "status": TaskStatus.DISABLED,
+        "group_ids": [group["id"] for group in now["groups"]],
+        "calendar_id": task.calendar_id,
+        "dependencies": [
+            {"task_id": parent["task_id"], "condition": parent["condition"]} for parent in now["dependencies"]
+        ],
+    }
+    return do_create_task(user, data, action=VersionAction.COPY)
+
+
+def free_name(name: str) -> str:
+    """The first of "name (copy)", "name (copy 2)" … that no task has."""
+    most = 128 - 16  # of the column, less the mark
+    for number in itertools.count(1):
+        text = _("%(name)s (copy)") if number == 1 else _("%(name)s (copy %(number)s)")
+        found = text % {"name": name[:most], "number": number}
+        if not Task.objects.filter(name=found).exists():
+            break
+    return found
+
+
+def do_update_task(
+    user: User,
+    task: Task,
+    data: dict[str, Any],
+    *,
+    force: bool = False,
+    expected: int | None = None,
+    action: VersionAction = VersionAction.UPDATE,
+    origin: int | None = None,
+) -> Task:
     """Change a task's fields. Refused while it executes (FR-1.2) unless `force`.
 
-    Raises InvalidInput, NotAllowed, NotFound, Conflict.
+    expected: the version that the caller has seen; None: the one that `task` was loaded with.
+    action, origin: what the history of its versions says. Raises InvalidInput, NotAllowed, NotFound, Conflict when the
+    task was changed since it was loaded, PreconditionFailed when it is not the expected version.
     """
     check(user, task, "change")
+    loaded = task.version
+    before_definition = definitions([task])[task.pk]
     before_schedule = tuple(getattr(task, field) for field in TIMING_FIELDS)
     before_state = _state(task)
     links = check_task(user, task, data)
     with transaction.atomic():
         version = next_version()  # also keeps two edits of the same task apart
+        _check_version(task, loaded, expected)
         if not force and is_executing(task):
             raise Conflict(
                 _(
@@ -78,6 +125,7 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], *, force: bool 
         after = _scope(task)
         touched = None if before is None or after is None else before | after
         record_task_changes(version, [(task, touched, ChangeAction.TASK)])
+        add_versions([task], action, user, {task.pk: before_definition}, origin=origin)
         if changes := difference(before_state, _state(task)):
             record(user, "task.update", task, changes)
     return task
@@ -94,13 +142,19 @@ def do_set_enabled(user: User, tasks: Iterable[Task], enabled: bool) -> int:
     return _set_enabled(user, tasks, enabled)
 
 
-def do_delete_tasks(user: User, tasks: Iterable[Task]) -> int:
-    """Delete tasks; their executions stay readable. executions_app.control also ends what waits or runs."""
+def do_delete_tasks(user: User, tasks: Iterable[Task], *, expected: int | None = None) -> int:
+    """Delete tasks; their executions stay readable. executions_app.control also ends what waits or runs.
+
+    expected: the version that the caller has seen, of each; None: any. Raises PreconditionFailed when it is another.
+    """
     tasks = list(tasks)
     for task in tasks:
         check(user, task, "delete")
     with transaction.atomic():
         version = next_version()
+        if expected is not None:
+            for task in tasks:
+                _check_version(task, expected, expected)
         record_task_changes(version, [(task, _scope(task), ChangeAction.TASK_DELETED) for task in tasks])
         for task in tasks:
             record(user, "task.delete", task, _state(task))
@@ -138,6 +192,7 @@ def _set_enabled(actor: User | str, tasks: list[Task], enabled: bool) -> int:
         ids = [task.pk for task in changing]
         now = timezone.now()
         Task.objects.filter(pk__in=ids).update(status=status, version=version, updated_at=now)
+        before = definitions(changing)
         periodic.set_enabled(changing, enabled)
         if enabled:
             # What was missed while it was off is not made up for.
@@ -146,17 +201,30 @@ def _set_enabled(actor: User | str, tasks: list[Task], enabled: bool) -> int:
                 periodic.forget_last_run(task)
         record_task_changes(version, [(task, _scope(task), ChangeAction.TASK) for task in changing])
         for task in changing:
+            task.status, task.version = status, version
             record(actor, "task.enable" if enabled else "task.disable", task)
+        add_versions(changing, VersionAction.ENABLE if enabled else VersionAction.DISABLE, actor, before)
     for task in tasks:
         task.status = status
+        if task.pk in ids:
+            task.version = version
     return len(ids)
+
+
+def _check_version(task: Task, loaded: int, expected: int | None) -> None:
+    """Within the transaction that holds the configuration version: nobody has changed the task meanwhile."""
+    current = Task.objects.filter(pk=task.pk).values_list("version", flat=True).first()
+    if current is None:
+        raise NotFound
+    if expected is not None and current != expected:
+        raise PreconditionFailed
+    if current != loaded:
+        raise Conflict(PreconditionFailed.default_message)
 
 
 def _state(task: Task) -> dict[str, Any]:
     """What of a task the audit trail shows before and after."""
-    groups = sorted(task.groups.values_list("name", flat=True))
-    calendar = task.calendar.name if task.calendar else None
-    return {**{name: getattr(task, name) for name in EDITABLE}, "calendar": calendar, "groups": groups}
+    return named(definitions([task])[task.pk])
 
 
 def _start_schedule(task: Task) -> None:

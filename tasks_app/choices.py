@@ -88,3 +88,15 @@ class ChangeAction(models.TextChoices):
     TASK = "task", _("Task changed")
     TASK_DELETED = "task_deleted", _("Task deleted")
     CLIENT = "client", _("Host moved")
+
+
+class VersionAction(models.TextChoices):
+    """What made a version of a task's definition."""
+
+    CREATE = "create", _("Created")
+    UPDATE = "update", _("Edited")
+    ENABLE = "enable", _("Enabled")
+    DISABLE = "disable", _("Disabled")
+    RESTORE = "restore", _("Restored")
+    IMPORT = "import", _("Imported")
+    COPY = "copy", _("Copied")

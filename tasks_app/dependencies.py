@@ -59,7 +59,7 @@ def bind_dependencies(task: Task, parents: list[Parent]) -> None:
 
     Raises InvalidInput naming the cycle that they would close.
     """
-    if cycle := find_cycle(task.pk, [parent.task_id for parent in parents]):
+    if parents and (cycle := find_cycle(task.pk, [parent.task_id for parent in parents])):
         names = dict(Task.objects.filter(pk__in=cycle).values_list("pk", "name"))
         path = " → ".join(names.get(pk, str(pk)) for pk in cycle)
         raise InvalidInput(

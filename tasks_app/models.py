@@ -24,6 +24,7 @@ from .choices import (
     Routing,
     ScheduleType,
     TaskStatus,
+    VersionAction,
 )
 
 
@@ -260,6 +261,24 @@ class TaskDependency(models.Model):
     class Meta:
         db_table = "tb_task_dependency"
         constraints = [models.UniqueConstraint(fields=["task", "parent"], name="uk_task_dependency")]
+
+
+class TaskVersion(models.Model):
+    """What a task was after one change of its definition. Written by tasks_app.versions."""
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()  # 1, 2, 3 … of the task
+    action = models.CharField(max_length=8, choices=VersionAction)
+    origin = models.PositiveIntegerField(null=True)  # RESTORE: the number that was gone back to
+    actor_name = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=now)
+    changed = models.JSONField(default=list)  # names of the fields that differ from what was before
+    definition = models.JSONField()  # tasks_app.versions.definitions
+
+    class Meta:
+        db_table = "tb_task_version"
+        constraints = [models.UniqueConstraint(fields=["task", "number"], name="uk_task_version")]
 
 
 class ConfigVersion(models.Model):

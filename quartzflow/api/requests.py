@@ -1,5 +1,6 @@
 """Small steps that views share."""
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
@@ -40,3 +41,29 @@ def object_body(request: Request) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidInput({"non_field_errors": [_("The body must be a JSON object.")]})
     return dict(data)
+
+
+def flag(request: Request, name: str) -> bool:
+    """The query's parameter, 1 or true, 0 or false; not there: false. Raises InvalidInput."""
+    text = request.query_params.get(name, "false")
+    if text not in ("0", "1", "false", "true"):
+        raise InvalidInput({name: [_("Must be true or false.")]})
+    return text in ("1", "true")
+
+
+def known(request: Request, names: Iterable[str]) -> dict[str, Any]:
+    """The request's JSON object, which may have these fields alone. Raises InvalidInput."""
+    body = object_body(request)
+    if unknown := sorted(set(body) - set(names)):
+        raise InvalidInput({name: [_("Unknown field.")] for name in unknown})
+    return body
+
+
+def id_list(body: dict[str, Any], name: str, most: int) -> list[int]:
+    """The field's ids, each once. Raises InvalidInput."""
+    ids = body.get(name)
+    if not isinstance(ids, list) or not ids or not all(type(pk) is int and 0 < pk < 2**63 for pk in ids):
+        raise InvalidInput({name: [_("Must be a list of ids.")]})
+    if len(ids) > most:
+        raise InvalidInput({name: [_("At most %(count)s at once.") % {"count": most}]})
+    return list(dict.fromkeys(ids))

@@ -7,6 +7,7 @@ import django_filters
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from quartzflow_agent.cron import ScheduleError
 from quartzflow_agent.schedule import Schedule
 from rest_framework import serializers, status, viewsets
@@ -15,55 +16,32 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import control
-from quartzflow.api.fields import ModelSerializer
-from quartzflow.api.requests import get_or_404, object_body, user_of
-from quartzflow.errors import InvalidInput
+from quartzflow.api.requests import flag, get_or_404, id_list, known, object_body, user_of
+from quartzflow.api.schema import IF_MATCH
+from quartzflow.errors import InvalidInput, PreconditionFailed
 from quartzflow.permissions import visible
 from tasks_app import actions
 from tasks_app.choices import CalendarMode
 from tasks_app.models import Calendar, Task
 from tasks_app.push_state import push_state
-from tasks_app.selectors import next_fire_time, tasks_for
+from tasks_app.selectors import tasks_for
+
+from .exchange import ExchangeActions
+from .serializers import (
+    BatchedSerializer,
+    BatchSerializer,
+    CopySerializer,
+    CronSerializer,
+    PushStateSerializer,
+    TaskCreateSerializer,
+    TaskSerializer,
+    TaskWriteSerializer,
+    TriggeredSerializer,
+    TriggerSerializer,
+)
+from .versions import VersionActions
 
 PREVIEW_COUNT = 5
-
-
-class TaskSerializer(ModelSerializer[Task]):
-    """Reads only: writes are validated in tasks_app.actions, the same for pages and API."""
-
-    groups = serializers.SerializerMethodField()
-    calendar_id = serializers.IntegerField(read_only=True)
-    group_ids = serializers.SerializerMethodField()
-    owner = serializers.CharField(source="owner.username", default=None, read_only=True)
-    next_exec_time = serializers.SerializerMethodField()
-    dependencies = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Task
-        fields = [
-            "id", "name", "description", "executor_type", "executor_config", "cron_expr", "timeout",
-            "retry_count", "retry_interval", "retry_max_interval", "concurrency", "status", "created_by",
-            "created_at", "updated_at", "owner", "groups", "group_ids", "is_global", "labels", "schedule_type",
-            "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
-            "concurrency_policy", "routing", "spread_seconds", "selector", "offline_policy", "calendar_id",
-            "calendar_mode", "skipped_count", "last_skipped_at", "dependencies", "dependency_mode",
-            "wave_size", "wave_max_failed", "version",
-            "next_exec_time",
-        ]  # fmt: skip
-
-    def get_dependencies(self, task: Task) -> list[dict[str, Any]]:
-        """The tasks that this one runs after."""
-        return [{"task_id": d.parent_id, "condition": d.condition} for d in task.dependencies.all()]
-
-    def get_groups(self, task: Task) -> list[str]:
-        return [group.name for group in task.groups.all()]
-
-    def get_group_ids(self, task: Task) -> list[int]:
-        return [group.pk for group in task.groups.all()]
-
-    def get_next_exec_time(self, task: Task) -> str | None:
-        moment = next_fire_time(task)
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
 class TaskFilter(django_filters.FilterSet):
@@ -80,8 +58,12 @@ class TaskFilter(django_filters.FilterSet):
         return queryset.filter(Q(name__icontains=value) | Q(description__icontains=value))
 
 
-class TaskViewSet(viewsets.GenericViewSet[Task]):
-    """Tasks: list, create, change, delete, enable, disable, run now; preview of a cron expression."""
+MOST_AT_ONCE = 500
+FORCE = OpenApiParameter("force", bool, description="Edit it although it is executing.")
+
+
+class TaskViewSet(ExchangeActions, VersionActions, viewsets.GenericViewSet[Task]):
+    """Tasks: list, create, change, copy, delete, enable, disable, run now; preview of a cron expression."""
 
     serializer_class = TaskSerializer
     filterset_class = TaskFilter
@@ -91,56 +73,94 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
         return tasks_for(user_of(self.request)).prefetch_related("dependencies")
 
     def _answer(self, pk: int, code: int = status.HTTP_200_OK) -> Response:
-        return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data, status=code)
+        """The task; its ETag is its version."""
+        task: Task = get_or_404(self.get_queryset(), pk)
+        return Response(self.get_serializer(task).data, status=code, headers={"ETag": f'"{task.version}"'})
 
     def list(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        answer: Response = self.get_paginated_response(self.get_serializer(page, many=True).data)
+        return answer
 
+    @extend_schema(request=TaskCreateSerializer)
     def create(self, request: Request) -> Response:
         return self._answer(
             actions.do_create_task(user_of(request), _body(request)).pk, status.HTTP_201_CREATED
         )
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """The answer's ETag names the task's version, for If-Match."""
         return self._answer(get_or_404(self.get_queryset(), pk).pk)
 
+    @extend_schema(request=TaskWriteSerializer, parameters=[FORCE, IF_MATCH])
     def update(self, request: Request, pk: str) -> Response:
-        """Fields left out keep their value. `?force=1` edits a task that is executing."""
+        """Fields left out keep their value. Refused while the task executes, unless forced."""
         task = get_or_404(self.get_queryset(), pk)
-        force = request.query_params.get("force") in ("1", "true")
-        return self._answer(control.do_update_task(user_of(request), task, _body(request), force=force).pk)
+        how = {"force": flag(request, "force"), "expected": _expected(request, task)}
+        return self._answer(control.do_update_task(user_of(request), task, _body(request), **how).pk)
 
     partial_update = update
 
+    @extend_schema(parameters=[IF_MATCH])
     def destroy(self, request: Request, pk: str) -> Response:
-        control.do_delete_tasks(user_of(request), [get_or_404(self.get_queryset(), pk)])
+        """Its executions stay readable; what waits or runs of it is cancelled."""
+        task = get_or_404(self.get_queryset(), pk)
+        control.do_delete_tasks(user_of(request), [task], expected=_expected(request, task))
         return Response(None)
 
+    @extend_schema(request=CopySerializer, responses={201: TaskSerializer})
+    @action(detail=True, methods=["post"])
+    def copy(self, request: Request, pk: str) -> Response:
+        """A new task like this one, disabled. Without a name it gets one made from this one's."""
+        task, body = get_or_404(self.get_queryset(), pk), known(request, {"name"})
+        name = body.get("name", "")
+        if not isinstance(name, str):
+            raise InvalidInput({"name": [_("Must be text.")]})
+        return self._answer(
+            actions.do_copy_task(user_of(request), task, name.strip()).pk, status.HTTP_201_CREATED
+        )
+
+    @extend_schema(request=BatchSerializer, responses={200: BatchedSerializer})
+    @action(detail=False, methods=["post"])
+    def batch(self, request: Request) -> Response:
+        """Do one thing to many tasks: to all of them, or, when one forbids it, to none."""
+        user, body = user_of(request), known(request, {"action", "ids", "params"})
+        ids = id_list(body, "ids", MOST_AT_ONCE)
+        tasks = list(self.get_queryset().filter(pk__in=ids))
+        if len(tasks) < len(ids):
+            missing = sorted(set(ids) - {task.pk for task in tasks})
+            raise InvalidInput(
+                {"ids": [_("There is no task %(ids)s.") % {"ids": ", ".join(map(str, missing))}]}
+            )
+        count, executions = control.do_batch(user, tasks, body.get("action"), body.get("params"))
+        return Response({"count": count, "execution_ids": executions})
+
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def enable(self, request: Request, pk: str) -> Response:
         task = get_or_404(self.get_queryset(), pk)
         control.do_enable_tasks(user_of(request), [task])
         return self._answer(task.pk)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def disable(self, request: Request, pk: str) -> Response:
         task = get_or_404(self.get_queryset(), pk)
         control.do_disable_tasks(user_of(request), [task])
         return self._answer(task.pk)
 
+    @extend_schema(responses=PushStateSerializer)
     @action(detail=True, url_path="push-state")
     def push_state(self, request: Request, pk: str) -> Response:
         """Which of the hosts that are online do not hold the task as it is now."""
         task = get_or_404(self.get_queryset(), pk)
-        return Response(push_state(user_of(request), task))
+        return Response(PushStateSerializer(push_state(user_of(request), task)).data)
 
+    @extend_schema(request=TriggerSerializer, responses={200: TriggeredSerializer})
     @action(detail=True, methods=["post"])
     def trigger(self, request: Request, pk: str) -> Response:
         """Run now. `execution_id` is the first execution; `execution_ids` all of them."""
-        body = object_body(request)
-        if unknown := sorted(set(body) - {"params"}):
-            raise InvalidInput({name: [_("Unknown field.")] for name in unknown})
+        body = known(request, {"params"})
         executions = control.do_trigger_task(
             user_of(request), get_or_404(self.get_queryset(), pk), body.get("params")
         )
@@ -157,7 +177,19 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
             "calendar_mode": request.query_params.get("calendar_mode") or CalendarMode.NOT_ON,
         }
 
-    @action(detail=False, url_path="cron/parse")
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("expr", str, required=True),
+            OpenApiParameter(
+                "timezone", str, description="Such as Asia/Shanghai; the account's own by default."
+            ),
+            OpenApiParameter("calendar_id", int),
+            OpenApiParameter("calendar_mode", str, enum=CalendarMode.values),
+        ],
+        responses=CronSerializer,
+        filters=False,
+    )
+    @action(detail=False, url_path="cron/parse", pagination_class=None)
     def parse_cron(self, request: Request) -> Response:
         """The next times of ?expr=… in ?timezone=…, by ?calendar_id=…, or what is wrong with it."""
         zone = request.query_params.get("timezone") or timezone.get_current_timezone_name()
@@ -180,6 +212,16 @@ class TaskViewSet(viewsets.GenericViewSet[Task]):
                 "timezone": zone,
             }
         )
+
+
+def _expected(request: Request, task: Task) -> int | None:
+    """The version that If-Match names; None: it names none. Raises PreconditionFailed for another than the present."""
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return None
+    if f'"{task.version}"' not in [tag.strip() for tag in header.split(",")]:
+        raise PreconditionFailed
+    return task.version
 
 
 def _body(request: Request) -> dict[str, Any]:

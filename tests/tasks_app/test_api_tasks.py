@@ -1,0 +1,146 @@
+"""Tasks by the API beyond the PRD's examples: versions, copies, many at once, files, and no lost update."""
+
+import json
+
+import pytest
+from guardian.shortcuts import assign_perm
+
+from executions_app.models import Execution
+from tasks_app import actions
+from tasks_app.models import Task
+from tests import people
+from tests.quartzflow.test_api import api
+
+pytestmark = pytest.mark.django_db
+
+
+def test_versions_are_listed_shown_compared_and_gone_back_to():
+    task, call = people.task(), api()
+    url = f"/api/v1/tasks/{task.pk}/versions"
+    actions.do_update_task(people.admin(), task, {"timeout": 20})
+    listed = call.get(url).json()["data"]
+    assert listed["total"] == 2
+    assert {k: listed["items"][0][k] for k in ("number", "action", "origin", "actor", "changed")} == {
+        "number": 2, "action": "update", "origin": None, "actor": "admin", "changed": ["timeout"],
+    }  # fmt: skip
+    shown = call.get(f"{url}/1").json()["data"]["definition"]
+    assert (shown["timeout"], shown["groups"], shown["calendar"]) == (300, ["default"], None)
+    diff = call.get(f"{url}/diff", {"from": 1}).json()["data"]
+    assert (diff["before"]["number"], diff["after"]["number"]) == (1, 2)
+    assert diff["changes"] == [{"field": "timeout", "before": 300, "after": 20, "lines": []}]
+    restored = call.post(f"{url}/1/restore").json()["data"]
+    assert restored["timeout"] == 300
+    assert call.post(f"{url}/1/restore", {"force": True}, format="json").status_code == 409
+    assert call.get(f"{url}/diff", {"from": 1, "to": 3}).json()["data"]["changes"] == []
+    for path in ("/9", "/diff?from=9", "/diff?from=1&to=9"):
+        assert call.get(f"{url}{path}").status_code == 404
+    for path in ("/diff", "/diff?from=x", "/diff?from=1&to="):
+        assert call.get(f"{url}{path}").status_code == 400
+    assert call.post(f"{url}/1/restore", {"force": "yes"}, format="json").json()["errors"]["force"]
+    assert call.post(f"{url}/1/restore", {"forced": True}, format="json").json()["errors"]["forced"]
+
+
+def test_an_update_names_the_version_that_it_was_made_for():
+    task, call = people.task(), api()
+    url = f"/api/v1/tasks/{task.pk}"
+    tag = call.get(url)["ETag"]
+    assert tag == f'"{call.get(url).json()["data"]["version"]}"'
+    first = call.put(url, {"timeout": 20}, format="json", headers={"If-Match": tag})
+    assert first.status_code == 200 and first["ETag"] != tag
+    for send in (
+        lambda: call.put(url, {"timeout": 30}, format="json", headers={"If-Match": tag}),
+        lambda: call.patch(url, {"timeout": 30}, format="json", headers={"If-Match": "nonsense"}),
+        lambda: call.delete(url, headers={"If-Match": tag}),
+    ):
+        refused = send()
+        assert (refused.status_code, refused.json()["code"]) == (412, 1012)
+    assert Task.objects.get().timeout == 20
+    assert call.patch(url, {"timeout": 40}, format="json", headers={"If-Match": "*"}).status_code == 200
+    tag = call.patch(url, {"timeout": 50}, format="json")["ETag"]
+    assert call.delete(url, headers={"If-Match": f'"0", {tag}'}).status_code == 200
+
+
+def test_a_copy_gets_a_name_or_is_given_one():
+    task, call = people.task(), api()
+    made = call.post(f"/api/v1/tasks/{task.pk}/copy")
+    assert (made.status_code, made.json()["data"]["status"]) == (201, 0)
+    assert made.json()["data"]["name"] != task.name
+    named = call.post(f"/api/v1/tasks/{task.pk}/copy", {"name": " other "}, format="json")
+    assert named.json()["data"]["name"] == "other"
+    for body in ({"name": "other"}, {"name": 7}, {"title": "x"}):
+        assert call.post(f"/api/v1/tasks/{task.pk}/copy", body, format="json").status_code == 400
+
+
+def test_many_at_once_all_of_them_or_none():
+    people.online_client()
+    tasks, call = [people.task(f"t{n}") for n in range(3)], api()
+    ids = [task.pk for task in tasks]
+
+    def batch(action, **body):
+        return call.post("/api/v1/tasks/batch", {"action": action, "ids": ids, **body}, format="json")
+
+    assert batch("disable").json()["data"] == {"count": 3, "execution_ids": []}
+    assert batch("enable").json()["data"]["count"] == 3
+    ran = batch("trigger", params={"DAY": "1"}).json()["data"]
+    assert ran["count"] == 3
+    assert set(ran["execution_ids"]) == set(Execution.objects.values_list("pk", flat=True))
+    for body in (
+        {"action": "explode"}, {"action": ["enable"]}, {"ids": []}, {"ids": [1.5]}, {"ids": [ids[0], 99999]},
+        {"ids": [True]}, {"params": {"a": "b"}}, {"more": 1}, {"ids": list(range(1, 502))},
+    ):  # fmt: skip
+        assert batch(**{"action": "enable", **body}).status_code == 400, body
+    user = people.stranger()
+    for task in tasks:
+        assign_perm("tasks_app.view_task", user, task)
+    assign_perm("tasks_app.delete_task", user, tasks[0])
+    refused = api(type(user).objects.get(pk=user.pk)).post(
+        "/api/v1/tasks/batch", {"action": "delete", "ids": ids}, format="json"
+    )
+    assert refused.status_code == 403 and Task.objects.count() == 3
+    assert batch("delete").json()["data"]["count"] == 3
+    assert not Task.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("json", "application/json"),
+        ("yaml", "application/yaml"),
+        ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+    ],
+)
+def test_files_go_out_and_come_in(name, media_type):
+    people.task("job"), people.task("off", status=0)
+    call = api()
+    answer = call.get("/api/v1/tasks/export", {"format": name, "status": 1})
+    assert (answer.status_code, answer["Content-Type"]) == (200, media_type)
+    assert f'.{name}"' in answer["Content-Disposition"]
+    Task.objects.update(timeout=20)
+
+    def send(query=""):
+        return call.post(f"/api/v1/tasks/import{query}", answer.content, content_type=media_type)
+
+    told = send("?dry_run=1").json()["data"]
+    assert (told["applied"], told["counts"]["changed"], len(told["rows"])) == (False, 1, 1)
+    assert told["rows"][0]["changes"] == {"timeout": [20, 300]}
+    assert send().json()["data"]["applied"] is True
+    assert [task.timeout for task in Task.objects.order_by("name")] == [300, 20]
+
+
+def test_a_file_with_a_refused_row_names_it():
+    call = api()
+    body = json.dumps([{"name": "a"}])
+    answer = call.post("/api/v1/tasks/import", body, content_type="application/json")
+    assert answer.status_code == 400
+    assert {"tasks.1.executor_config", "tasks.1.groups"} <= set(answer.json()["errors"])
+    told = call.post("/api/v1/tasks/import?dry_run=true", body, content_type="application/json")
+    assert told.json()["data"]["counts"] == {"created": 0, "changed": 0, "unchanged": 0, "refused": 1}
+    for path, data, kind, status in (
+        ("import", "{", "application/json", 400),
+        ("import", "", "application/json", 400),
+        ("import", "x", "text/plain", 415),
+        ("import?dry_run=maybe", "[]", "application/json", 400),
+        ("import", " " * (5 * 1024 * 1024 + 1), "application/yaml", 413),
+    ):
+        assert call.post(f"/api/v1/tasks/{path}", data, content_type=kind).status_code == status, path
+    assert call.get("/api/v1/tasks/export", {"format": "pdf"}).json()["errors"]["format"]
