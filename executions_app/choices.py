@@ -39,6 +39,7 @@ class FailureReason(models.TextChoices):
     TASK_DISABLED = "task_disabled", _("The task was disabled")
     TASK_CHANGED = "task_changed", _("The task was changed")
     TASK_DELETED = "task_deleted", _("The task was deleted")
+    HOST_MOVED = "host_moved", _("The host left the task's groups")
 
 
 # These are guesses of the server about an agent it could not ask; the agent's own record wins over them.

@@ -19,6 +19,7 @@ from . import limits, routing
 from .choices import ExecutionType, FailureReason, Hold
 from .endings import after_end
 from .instructions import Prepared, load_tasks, send_out
+from .locks import PLACEMENT, share
 from .models import Execution
 from .targets import Targets, waits
 from .waves import wave_of
@@ -47,14 +48,15 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
     5. After commit, one message per bridge, and events to pages.
     """
     firings = list(firings)
-    tasks = load_tasks({firing.task_id for firing in firings})
-    due = [
-        (firing, tasks[firing.task_id])
-        for firing in firings
-        if firing.task_id in tasks and _is_wanted(firing, tasks[firing.task_id].task)
-    ]
-    targets = Targets(prepared for _, prepared in due)
     with transaction.atomic():
+        share(PLACEMENT)  # from here to the commit, hosts and tasks stay in their groups
+        tasks = load_tasks({firing.task_id for firing in firings})
+        due = [
+            (firing, tasks[firing.task_id])
+            for firing in firings
+            if firing.task_id in tasks and _is_wanted(firing, tasks[firing.task_id].task)
+        ]
+        targets = Targets(prepared for _, prepared in due)
         wanted: list[Execution] = []
         for firing, prepared in due:
             wanted += _executions(firing, prepared, targets)
@@ -62,7 +64,7 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
 
 
 def insert(wanted: Sequence[Execution], tasks: Mapping[int, Prepared]) -> list[Execution]:
-    """Insert rows (steps 3 to 5 of `fire`); in a transaction. Returns those that were new."""
+    """Insert rows (steps 3 to 5 of `fire`); in a transaction that shares PLACEMENT. Returns those that were new."""
     new = insert_new(Execution, wanted, conflict="execution_id")
     fresh = [e for e in wanted if e.execution_id in new]
     for execution in fresh:

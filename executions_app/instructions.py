@@ -85,23 +85,28 @@ def instruction_template(task: Task) -> task_pb2.TaskExecution:
 
 
 def send_out(executions: list[Execution], tasks: Mapping[int, Prepared] | None = None) -> None:
-    """Tell the bridges of rows that have just been committed, and pages that they are new. Losing it is harmless."""
+    """Tell the bridges of rows that have just been committed, and pages that they are new. Losing it is harmless.
+
+    Rows that were cancelled since the commit (the host has moved, the task was disabled) are not sent any more.
+    """
     if not executions:
         return
     if tasks is None:
         tasks = load_tasks({e.task_id for e in executions})
+    pks = [e.pk for e in executions]
+    ready = set(
+        Execution.objects.filter(pk__in=pks, status=ExecutionStatus.PENDING, hold="").values_list(
+            "pk", flat=True
+        )
+    )
     bridge_of = bridges_of({e.client_id for e in executions})
     batches: dict[str, list[tuple[str, bytes]]] = {}
     for execution in executions:
-        if is_ready(execution) and (bridge := bridge_of.get(execution.client_id)):
+        if execution.pk in ready and (bridge := bridge_of.get(execution.client_id)):
             message = instruction(execution, tasks[execution.task_id])
             batches.setdefault(bridge, []).append((execution.client_id, message.SerializeToString()))
     bridges.send_all([(bridge, {"type": "dispatch", "items": items}) for bridge, items in batches.items()])
-    publish_executions(e.pk for e in executions)
-
-
-def is_ready(execution: Execution) -> bool:
-    return execution.status == ExecutionStatus.PENDING and not execution.hold
+    publish_executions(pks)
 
 
 def instruction(execution: Execution, prepared: Prepared) -> task_pb2.TaskExecution:

@@ -14,6 +14,7 @@ from tasks_app.models import Task
 from .choices import ExecutionType
 from .dispatch import Firing, fire, insert, new_execution, new_firing
 from .instructions import Prepared, load_tasks
+from .locks import PLACEMENT, share
 from .models import Execution
 from .targets import members
 
@@ -32,16 +33,17 @@ def do_retry_executions(user: User, executions: Iterable[Execution]) -> list[Exe
         raise Conflict(_("At most %(count)s executions at a time.") % {"count": MOST})
     if any(execution.status not in RETRYABLE for execution in executions):
         raise Conflict(_("Only executions that failed, timed out or were cancelled can be retried."))
-    tasks = load_tasks({execution.task_id for execution in executions})
-    for task in Task.objects.filter(pk__in=tasks):
+    for task in Task.objects.filter(pk__in={execution.task_id for execution in executions}):
         check(user, task, "trigger")
-    if any(execution.task_id not in tasks for execution in executions):
-        raise Conflict(_("The task has been deleted."))
     runs: dict[str, list[Execution]] = {}
     for execution in executions:
         runs.setdefault(execution.run_id, []).append(execution)
     again: list[Execution] = []
     with transaction.atomic():
+        share(PLACEMENT)
+        tasks = load_tasks({execution.task_id for execution in executions})
+        if any(execution.task_id not in tasks for execution in executions):
+            raise Conflict(_("The task has been deleted."))
         for run, rows in runs.items():
             prepared = tasks[rows[0].task_id]
             placed = [row for row in rows if row.client_id]

@@ -17,6 +17,7 @@ from .endings import after_end
 from .events import publish_executions
 from .instructions import instruction, load_tasks
 from .models import Execution
+from .placement import end_strays
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +25,7 @@ log = structlog.get_logger(__name__)
 def pending_for_bridge(bridge_id: str, created_before: datetime) -> list[tuple[str, task_pb2.TaskExecution]]:
     """What the bridge's clients should have accepted by now but have not, and attempts that are due: the sweep.
 
-    Rows of disabled or deleted tasks are not sent; they expire.
+    Rows of disabled or deleted tasks are not sent; they expire. Those of hosts that have left the task's groups end.
     """
     now = timezone.now()
     online = Client.objects.filter(
@@ -40,10 +41,12 @@ def pending_for_bridge(bridge_id: str, created_before: datetime) -> list[tuple[s
         .order_by("scheduled_time")[:5000]
     )
     tasks = load_tasks({row.task_id for row in rows})
+    strays = end_strays(rows, tasks)
     return [
         (row.client_id, instruction(row, tasks[row.task_id]))
         for row in rows
         if row.task_id in tasks
+        and row.pk not in strays
         and (tasks[row.task_id].task.is_enabled or row.execution_type != ExecutionType.SCHEDULED)
     ]
 

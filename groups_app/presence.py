@@ -55,6 +55,7 @@ class RegisterOutcome:
     credential: str = ""
     group: str = ""
     approved: bool = True  # False: a quic-flow client that gets no work yet
+    moved: bool = False  # it was in another group before: its agent may hold that one's tasks
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Instructions to agents: run, cancel, leave."""
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -15,21 +16,34 @@ from .registry import Registry
 
 log = structlog.get_logger(__name__)
 
+REMEMBERED = 120.0  # seconds that a cancellation is remembered: longer than a wake-up is under way
 CHUNK = 50  # agents written to before the loop gets its turn: ACKs must be read while a burst goes out
 
 
 class Commands:
     """Writes to the registry's sessions. Who is not there gets nothing: another bridge or a sweep sees to that."""
 
-    def __init__(self, registry: Registry, legacy_changed: asyncio.Event | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        legacy_changed: asyncio.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`legacy_changed` is set when a quic-flow client has got something to wait for."""
         self._registry = registry
+        self._clock = clock
+        self._cancelled: dict[str, float] = {}  # execution id → when; oldest first
         self._legacy_changed = legacy_changed or asyncio.Event()
 
     async def dispatch(self, items: Iterable[tuple[str, task_pb2.TaskExecution]]) -> int:
-        """Send instructions, all for one agent in one write. Returns how many found their agent."""
+        """Send instructions, all for one agent in one write. Returns how many found their agent.
+
+        One whose cancellation has overtaken it (the host has moved, say) is not sent: it would run for good.
+        """
         grouped: dict[str, list[task_pb2.TaskExecution]] = {}
         for client_id, instruction in items:
+            if instruction.execution_id in self._cancelled:
+                continue
             grouped.setdefault(client_id, []).append(instruction)
         sent = 0
         for number, (client_id, instructions) in enumerate(grouped.items(), 1):
@@ -54,7 +68,11 @@ class Commands:
     async def cancel(self, items: Iterable[tuple[str, str, str]]) -> None:
         """Stop executions: (client id, execution id, reason)."""
         grouped: dict[tuple[str, str], list[str]] = {}
+        self._forget()
+        now = self._clock()
         for client_id, execution_id, reason in items:
+            self._cancelled.pop(execution_id, None)
+            self._cancelled[execution_id] = now
             grouped.setdefault((client_id, reason), []).append(execution_id)
         for number, ((client_id, reason), execution_ids) in enumerate(grouped.items(), 1):
             connection = self._registry.get(client_id)
@@ -63,6 +81,11 @@ class Commands:
                 connection.wake()
             if number % CHUNK == 0:
                 await asyncio.sleep(0)
+
+    def _forget(self) -> None:
+        before = self._clock() - REMEMBERED
+        while self._cancelled and self._cancelled[first := next(iter(self._cancelled))] <= before:
+            del self._cancelled[first]
 
     def close_client(self, client_id: str, reason: str) -> None:
         """End a client's session now."""

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Min
 from quartzflow_agent.protocol import task_pb2
 
-from executions_app import legacy
+from executions_app import legacy, placement
 from executions_app.daily import ingest_daily_stats
 from executions_app.ingest import Accepted, IngestOutcome, Progress, Rejected, Report, Result, ingest
+from executions_app.locks import PLACEMENT, lock
 from executions_app.sweeps import pending_for_bridge
 from groups_app import presence
 from groups_app.legacy import register_legacy
@@ -92,7 +93,14 @@ class Domain:
         )
 
     def register(self, info: RegisterInfo) -> RegisterOutcome:
-        return presence.register(info)
+        """A host that joins anew may come into another group: what it ran in the one before ends with that."""
+        with transaction.atomic():
+            if info.enrollment_token and Client.objects.filter(client_id=info.client_id).exists():
+                lock(PLACEMENT)  # before the host's row, as a move takes them
+            outcome = presence.register(info)
+            if outcome.moved:
+                placement.settle([info.client_id])
+        return outcome
 
     def register_legacy(self, info: RegisterInfo) -> RegisterOutcome:
         return register_legacy(info)

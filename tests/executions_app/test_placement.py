@@ -7,7 +7,7 @@ from django.utils import timezone
 from guardian.shortcuts import assign_perm
 from quartzflow_agent.schedule import uuid7
 
-from executions_app.choices import FailureReason
+from executions_app.choices import ExecutionType, FailureReason
 from executions_app.dispatch import Firing, fire
 from executions_app.models import Execution
 from executions_app.placement import do_move_clients
@@ -46,18 +46,32 @@ def test_what_waits_of_tasks_left_behind_is_cancelled_and_the_rest_is_not():
     left = waiting(people.task("left"))
     both = waiting(people.task("both", group_ids=[people.group().pk, web.pk]))
     everywhere = waiting(people.task("everywhere", is_global=True, group_ids=[]))
+    by_hand = waiting(people.task("by hand"))
+    Execution.objects.filter(pk=by_hand.pk).update(execution_type=ExecutionType.MANUAL)
     runs = waiting(people.task("runs"))
     Execution.objects.filter(pk=runs.pk).update(status=ExecutionStatus.RUNNING)
     do_move_clients(people.admin(), [client], web)
     states = {e.pk: e.status for e in Execution.objects.all()}
     assert states == {
         left.pk: ExecutionStatus.CANCELLED,
+        by_hand.pk: ExecutionStatus.CANCELLED,
         both.pk: ExecutionStatus.PENDING,
         everywhere.pk: ExecutionStatus.PENDING,
         runs.pk: ExecutionStatus.RUNNING,
     }
     left.refresh_from_db()
-    assert (left.failure_reason, left.cancelled_by) == (FailureReason.CANCELLED_BY_USER, "admin")
+    assert (left.failure_reason, left.cancelled_by) == (FailureReason.HOST_MOVED, "admin")
+
+
+def test_what_runs_is_ended_on_demand():
+    client = people.online_client()
+    runs, stays = waiting(people.task("runs")), waiting(people.task("global", is_global=True, group_ids=[]))
+    Execution.objects.update(status=ExecutionStatus.RUNNING)
+    do_move_clients(people.admin(), [client], people.group("web"), stop_running=True)
+    runs.refresh_from_db()
+    stays.refresh_from_db()
+    assert (runs.status, runs.failure_reason) == (ExecutionStatus.CANCELLED, FailureReason.HOST_MOVED)
+    assert stays.status == ExecutionStatus.RUNNING
 
 
 def test_a_host_leaves_its_group_and_one_that_is_there_stays():

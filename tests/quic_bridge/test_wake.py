@@ -12,6 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from quartzflow.bridges import channel_name
 from quic_bridge import logs
+from quic_bridge.commands import Commands
+from quic_bridge.registry import Registry
 from tests import services
 
 from .agents import agent, eventually
@@ -57,6 +59,29 @@ async def test_cancellations_are_grouped_per_agent_and_reason(connect, tell):
     envelope, message = await a.next_data(agent_pb2.TaskCancel)
     assert (list(message.execution_ids), message.reason) == (["e1", "e2"], "cancelled_by_user")
     assert envelope.wait_ack
+
+
+async def test_an_instruction_whose_cancellation_overtook_it_is_not_sent(connect, tell):
+    """Such as one for a host that has just moved out of the task's groups."""
+    a = await connect("host-1")
+    await tell({"type": "cancel", "items": [("host-1", "e1", "host_moved")]})
+    await a.next_data(agent_pb2.TaskCancel)
+    late, other = (task_pb2.TaskExecution(execution_id=name).SerializeToString() for name in ("e1", "e2"))
+    await tell({"type": "dispatch", "items": [("host-1", late), ("host-1", other)]})
+    _, message = await a.next_data(task_pb2.TaskExecution)
+    assert message.execution_id == "e2"
+
+
+def test_cancellations_are_forgotten_in_time():
+    now = 0.0
+    commands = Commands(Registry(), clock=lambda: now)
+    asyncio.run(commands.cancel([("host-1", "e1", "x")]))
+    now = 100.0
+    asyncio.run(commands.cancel([("host-1", "e2", "x")]))
+    assert set(commands._cancelled) == {"e1", "e2"}
+    now = 130.0
+    asyncio.run(commands.cancel([("host-1", "e3", "x")]))
+    assert set(commands._cancelled) == {"e2", "e3"}
 
 
 async def test_a_revoked_client_is_closed_at_once(connect, tell):
