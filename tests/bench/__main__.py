@@ -76,11 +76,10 @@ def main(arguments: list[str]) -> int:
     with ENDING:
         for name in only or BENCHMARKS:
             console.print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}")
-            new = list(BENCHMARKS[name]())
-            measurements += new
-            # After each: what the next one breaks does not take it along.
-            now = datetime.now(UTC)
-            write(FILE, [entry(one, now, facts) for one in new])
+            for measurement in BENCHMARKS[name]():
+                measurements.append(measurement)
+                # After each: what the next one breaks does not take it along.
+                write(FILE, [entry(measurement, datetime.now(UTC), facts)])
     show(console, measurements)
     console.print(f"written to {FILE.name}; {facts['cores']} cores, {facts['cpu']}, Python {facts['python']}")
     return 0
