@@ -32,11 +32,13 @@ from .dispatch import fire, new_firing
 from .endings import after_end
 from .events import publish_executions
 from .instructions import send_cancels
+from .locks import PLACEMENT, lock
 from .models import Execution
 
 PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 MAX_PARAMS = 50
 MAX_PARAM_BYTES = 8 * 1024
+PLACING = ("group_ids", "is_global", "selector")  # fields that say where a task runs
 MAX_NAMED = 50  # executions that one audit entry names
 
 
@@ -96,6 +98,8 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], **how: Any) -> 
     cancelled.
     """
     with transaction.atomic():
+        if not data.keys().isdisjoint(PLACING):
+            lock(PLACEMENT)
         task_actions.do_update_task(user, task, data, **how)
         renew_waiting([task], user)
     return task

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from quartzflow_agent.schedule import uuid7
 
-from executions_app import instructions
+from executions_app import control, instructions
 from executions_app.choices import ExecutionType, FailureReason
 from executions_app.dispatch import Firing, fire, new_firing
 from executions_app.models import Execution
@@ -103,6 +103,26 @@ def test_a_firing_waits_for_a_move_and_finds_the_host_gone():
         (task.pk, "", FailureReason.NO_ONLINE_CLIENT),
         (other.pk, client.client_id, ""),
     ]
+
+
+def test_a_task_that_leaves_a_group_while_it_fires_leaves_nothing_there():
+    people.online_client()
+    task, web, user = people.task(), people.group("web"), people.admin()
+    with ThreadPoolExecutor() as pool:
+        with transaction.atomic():
+            fire([firing(task)])
+            begun = threading.Event()
+
+            def bind() -> None:
+                begun.set()
+                control.do_update_task(user, Task.objects.get(pk=task.pk), {"group_ids": [web.pk]})
+
+            binding = in_thread(pool, bind)
+            begun.wait(5)
+            wait_until(waits_for_a_lock, 5, "the edit at the lock")
+        binding.result(10)
+    assert strays() == []
+    assert Execution.objects.get().status == ExecutionStatus.CANCELLED
 
 
 def test_firings_and_moves_at_once_leave_nothing_outside():
