@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from quartzflow.declared_settings import CHAINS_DAYS
 from quartzflow.execution_status import ExecutionStatus
 from tasks_app.choices import DependencyCondition, DependencyMode
 from tasks_app.models import Task, TaskDependency
@@ -101,6 +101,6 @@ def _handle(events: Iterable[DependencyEvent], child_run: str) -> int:
 
 
 def forget_old_events() -> int:
-    """Drop handled events that are older than settings.QF_CHAINS_KEPT days; returns how many."""
-    before = timezone.now() - timedelta(days=settings.QF_CHAINS_KEPT)
+    """Drop handled events that are older than the system setting chains_days; returns how many."""
+    before = timezone.now() - timedelta(days=CHAINS_DAYS.value)
     return DependencyEvent.objects.filter(Q(state=DONE), created_at__lt=before).delete()[0]

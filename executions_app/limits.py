@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from quartzflow.declared_settings import MAX_RUNNING, MAX_RUNNING_PER_HOST
 from quartzflow.execution_status import LIVE, ExecutionStatus
 
 from .choices import Hold
@@ -22,7 +23,7 @@ MOST = 5000  # rows let go at a time
 
 
 def are_set() -> bool:
-    return bool(settings.QF_MAX_RUNNING or settings.QF_MAX_RUNNING_PER_CLIENT)
+    return bool(MAX_RUNNING.value or MAX_RUNNING_PER_HOST.value)
 
 
 def let_go() -> list[Execution]:
@@ -39,8 +40,8 @@ def let_go() -> list[Execution]:
             .annotate(count=Count("id"))
         )
     )
-    free = settings.QF_MAX_RUNNING - running.total() if settings.QF_MAX_RUNNING else MOST
-    per_client = settings.QF_MAX_RUNNING_PER_CLIENT or MOST
+    free = MAX_RUNNING.value - running.total() if MAX_RUNNING.value else MOST
+    per_client = MAX_RUNNING_PER_HOST.value or MOST
     full = {client_id for client_id, count in running.items() if count >= per_client}
     going: list[Execution] = []
     # Skip what is locked: somebody is cancelling it, and waits for our lock with his.

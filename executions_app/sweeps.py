@@ -10,6 +10,7 @@ from quartzflow_agent.protocol import task_pb2
 
 from groups_app.choices import ClientApproval, ClientStatus
 from groups_app.models import Client
+from quartzflow.declared_settings import LONGEST_QUEUE, LOST_GRACE
 from quartzflow.execution_status import LIVE, ExecutionStatus
 
 from .choices import ExecutionType, FailureReason
@@ -79,11 +80,11 @@ def expire_overdue(now: datetime | None = None) -> int:
         e.pk
         for e in silent
         if (e.start_time or max(e.scheduled_time + timedelta(milliseconds=e.delay_ms), e.created_at))
-        + timedelta(seconds=e.timeout + settings.QF_LOST_GRACE)
+        + timedelta(seconds=e.timeout + LOST_GRACE.value)
         < now
     ]
     # Nor for ever: an agent whose store was set aside knows nothing of what it once took.
-    longest = now - timedelta(seconds=settings.QF_LONGEST_QUEUE)
+    longest = now - timedelta(seconds=LONGEST_QUEUE.value)
     lost += waiting.filter(scheduled_time__lt=longest, created_at__lt=longest).values_list("pk", flat=True)[
         :5000
     ]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
+from quartzflow.declared_settings import RECONNECT_GRACE
 from quartzflow.permissions import User, visible
 
 from .choices import ClientApproval, ClientKind, ClientStatus
@@ -61,7 +61,7 @@ def lately_online_clients(group_ids: Iterable[int] | None) -> list[tuple[str, in
 
     A bridge that restarts, a network that blinks: what fires meanwhile is theirs all the same.
     """
-    since = timezone.now() - timedelta(seconds=settings.QF_RECONNECT_GRACE)
+    since = timezone.now() - timedelta(seconds=RECONNECT_GRACE.value)
     clients = Client.objects.filter(
         status=ClientStatus.OFFLINE,
         approval=ClientApproval.APPROVED,

@@ -1,4 +1,4 @@
-"""The console's pages of users and roles; the audit log's is in admin_audit."""
+"""The console's pages of users and roles; the audit log's is in admin_audit, the settings' in admin_settings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy as _lazy
 from .admin_audit import AuditAdmin
 from .admin_base import ConsoleAdmin
 from .admin_permissions import PermissionsField
+from .admin_settings import SystemSettingAdmin
 from .admin_site import site
 
-__all__ = ["AuditAdmin", "RoleAdmin", "UserAdmin"]
+__all__ = ["AuditAdmin", "RoleAdmin", "SystemSettingAdmin", "UserAdmin"]
 
 
 class PasswordForm(AdminPasswordChangeForm):

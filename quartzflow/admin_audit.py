@@ -44,6 +44,7 @@ NOUNS = {
     "permission": _lazy("Permission"),
     "session": _lazy("Session"),
     "audit": _lazy("Audit log"),
+    "setting": _lazy("System setting"),
 }
 VERBS = {
     "create": _lazy("created"),

@@ -13,13 +13,17 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 # The kinds of objects that the console has pages of; permissions on anything else would grant nothing.
-APPS = ("tasks_app", "executions_app", "groups_app", "auth")
+APPS = ("tasks_app", "executions_app", "groups_app", "quartzflow", "auth")
 # kind → the permissions that mean something there; None: all. Executions and hosts are made by the product itself.
 SHOWN: dict[str, set[str] | None] = {
     "task": None,
+    "calendar": None,
     "execution": {"view_execution"},
     "group": None,
-    "client": {"view_client", "change_client"},
+    "client": {"view_client", "change_client", "delete_client"},
+    "enrollmenttoken": None,
+    "systemsetting": None,
+    "auditentry": None,
     "user": None,
 }
 

@@ -104,3 +104,18 @@ class AuditHead(models.Model):
 
     class Meta:
         db_table = "tb_audit_head"
+
+
+class SystemSetting(models.Model):
+    """The stored value of one system setting; without a row, its default is in force (quartzflow.system_settings)."""
+
+    name = models.CharField(primary_key=True, max_length=64)
+    value = models.JSONField()
+    updated_at = models.DateTimeField(auto_now=True)
+    updated_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        db_table = "tb_system_setting"
+        verbose_name = _("system setting")
+        verbose_name_plural = _("system settings")
+        default_permissions = ("view", "change")

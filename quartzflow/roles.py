@@ -46,6 +46,8 @@ OPERATE = (
 ADMINISTER = (
     *OPERATE,
     "quartzflow.view_auditentry",
+    "quartzflow.view_systemsetting",
+    "quartzflow.change_systemsetting",
     "auth.view_user",
     "auth.add_user",
     "auth.change_user",

@@ -199,8 +199,9 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 ANONYMOUS_USER_NAME = None  # guardian: nobody acts without an account
 LOGIN_URL = "admin:login"
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = 0.25  # hours
+# System settings, which may change at run time.
+AXES_FAILURE_LIMIT = "quartzflow.declared_settings.login_failures"
+AXES_COOLOFF_TIME = "quartzflow.declared_settings.login_pause"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False

@@ -9,6 +9,7 @@ import redis
 from django.core.management import call_command
 from django.db import connections
 
+from quartzflow import system_settings
 from tests import services, settings
 
 
@@ -44,6 +45,14 @@ def _empty_redis(_redis_client: redis.Redis) -> Iterator[None]:
     """Cache, channel layer and queues begin empty in every test."""
     yield
     _redis_client.flushall()
+
+
+@pytest.fixture(autouse=True)
+def _default_system_settings() -> Iterator[None]:
+    """Every test begins with the defaults, unread: what one costs in queries does not depend on the one before."""
+    system_settings.assume({})
+    yield
+    system_settings.assume({})
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from tasks_app.api.views import TaskViewSet
 
 from .observe import SchedulerView
 from .routers import OptionalSlashRouter
+from .settings import SettingsView
 
 router = OptionalSlashRouter()
 router.register("tasks", TaskViewSet, basename="task")
@@ -44,6 +45,7 @@ class UnknownPath(APIView):
 urlpatterns = [
     re_path(r"^executions/(?P<pk>[^/.]+)/logs/full/?$", full_log, name="execution-full-log"),
     re_path(r"^scheduler/?$", SchedulerView.as_view(), name="scheduler"),
+    re_path(r"^settings/?$", SettingsView.as_view(), name="settings"),
     *router.urls,
     re_path(r"^.*$", UnknownPath.as_view()),
 ]
