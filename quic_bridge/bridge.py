@@ -17,6 +17,7 @@ from .configs import Configs
 from .domain import Domain, Pulse, Unavailable
 from .inbound import Inbound
 from .legacy import Legacy
+from .legacy_session import LegacySession
 from .limits import Limits
 from .logs import Logs
 from .registry import Registry
@@ -34,7 +35,8 @@ SWEEP_AGE = timedelta(seconds=2)  # younger ones are still on their way
 COMPARE = 3.0  # seconds between two looks for a newer configuration, without a wake-up
 HEARTBEATS = 3.0  # seconds between two bulk writes of heartbeats
 PRESENCE = 0.1  # seconds between two bulk writes of ended sessions and acknowledged configurations
-DRAIN = 5.0  # seconds that agents have for leaving when the bridge stops
+DRAIN = 5.0  # seconds that agents have for leaving when the bridge stops, at most
+LEAVE = 1.0  # seconds that one of ours needs; each thousand of them need a second more
 GO_AWAY_SPREAD = 1  # ms by which each agent's reconnect is spread, up to DRAIN
 
 
@@ -136,9 +138,15 @@ class Bridge:
             connection.wake()
             if number % CHUNK == 0:
                 await asyncio.sleep(0)
-        # Wait until they have left, with a limit.
+        # Wait until they have left, with a limit: some are gone without our knowing it yet.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.registry.empty.wait(), DRAIN)
+            await asyncio.wait_for(self.registry.empty.wait(), self._patience(agents))
+
+    def _patience(self, agents: int) -> float:
+        """Seconds. A few agents leave at once; one that is dead must not hold up everybody's Ctrl-C."""
+        if any(isinstance(connection.session, LegacySession) for connection in self.registry):
+            return DRAIN  # they keep nothing: what runs on them is to end here
+        return min(LEAVE + agents / 1000, DRAIN)
 
     async def _end(self) -> None:
         # Close who is still there, write what has come, and give the lease back.

@@ -16,6 +16,8 @@ from quartzflow.env import ROOT, Env
 # What programs of the server may know and tasks of users must not: the local agent's environment is theirs too.
 SECRETS = ("QF_SECRET_KEY", "DATABASE_URL", "REDIS_URL")
 WORKER_THREADS = 4
+# Seconds: its agents get up to five of them for leaving (quic_bridge.bridge.DRAIN), then it writes what came last.
+BRIDGE_STOP = 9
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def programs(env: Env, environ: Mapping[str, str]) -> list[Program]:
             "bridge",
             [*python, "manage.py", "quic_bridge"],
             server,
+            stop_seconds=BRIDGE_STOP,
             ready=lambda: _listens(env.quic_port),
         ),
     ]

@@ -167,7 +167,7 @@ def enroll_local_agent(env: Env, say: Say) -> None:
     if known:
         old = agent_config.load(home)
     else:
-        # stop_timeout: the supervisor ends everything within 10 s.
+        # stop_timeout: the supervisor gives it four seconds.
         old = agent_config.AgentConfig([endpoint], LOCAL_CLIENT, group=DEFAULT_GROUP, stop_timeout=2.0)
     new = dataclasses.replace(old, servers=[endpoint], ca_file=None, ca_sha256=pin)
     if not known or new != old:

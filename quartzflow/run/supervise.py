@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import events, loggers, poller
 from supervisor.medusa import asyncore_25 as asyncore
-from supervisor.options import ProcessConfig, ProcessGroupConfig, ServerOptions
+from supervisor.options import ProcessConfig, ProcessGroupConfig, ServerOptions, decode_wait_status
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
@@ -24,7 +24,9 @@ from supervisor.supervisord import Supervisor
 from .console import BOLD_RED, Console
 from .programs import Program
 
-STOP_SECONDS = 8.0  # after that whatever still runs is killed
+STOP_SECONDS = (
+    18.0  # after that whatever still runs is killed; a bridge with thousands of agents takes half of it
+)
 MAX_DEATHS = 5  # more within DEATHS_WINDOW, and all stops
 DEATHS_WINDOW = 60.0  # seconds
 START_RETRIES = 4  # of a program that ends before it has started
@@ -63,6 +65,7 @@ class Options(ServerOptions):
     def __init__(self, programs: Sequence[Program], logs: Path) -> None:
         super().__init__()
         self.poller = QuickPoller(self)
+        self.endings: dict[int, str] = {}  # how each process ended that has not been asked for yet
         self.logger = loggers.getLogger(self.loglevel)
         self.process_group_configs = [
             ProcessGroupConfig(self, program.name, order, [self._process(program, order, logs)])
@@ -107,6 +110,13 @@ class Options(ServerOptions):
         """In the child, before it becomes the program: it is told when the supervisor is gone, however that ended."""
         super().setpgrp()
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def waitpid(self) -> tuple[int | None, int | None]:
+        """The library forgets which signal ended a process."""
+        pid, status = super().waitpid()
+        if pid and status is not None:
+            self.endings[pid] = decode_wait_status(status)[1]
+        return pid, status
 
     def write_pidfile(self) -> None:
         """The lock of the data directory says who runs."""
@@ -190,11 +200,13 @@ class Run(Supervisor):
         if isinstance(event, events.ProcessStateRunningEvent):
             self.console.say(f"{name} runs (process {process.pid})")
         elif isinstance(event, events.ProcessStateStoppedEvent):
+            self.options.endings.pop(process.pid, None)
             self.console.flush(name)
             self.console.say(f"{name} stopped")
         elif isinstance(event, events.ProcessStateExitedEvent | events.ProcessStateBackoffEvent):
             self.console.flush(name)
-            self._died(name, process.spawnerr or "")
+            # One that could not be started has no process that has ended.
+            self._died(name, self.options.endings.pop(process.pid, process.spawnerr or ""))
         elif isinstance(event, events.ProcessStateFatalEvent):
             self._give_up(name)
 

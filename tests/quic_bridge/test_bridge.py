@@ -1,11 +1,14 @@
 """A bridge's life: start, periodic work, trouble, end."""
 
 import asyncio
+import time
+from contextlib import AsyncExitStack
 
 import pytest
 from channels.layers import get_channel_layer
 from quartzflow_agent.protocol import messages
 
+from quartzflow.run import programs, supervise
 from quic_bridge import bridge as module
 from quic_bridge import server, udp
 from quic_bridge.bridge import Bridge
@@ -104,6 +107,30 @@ async def test_a_database_that_is_away_at_the_end_does_not_hold_it_up(pki, domai
         domain.broken.set()
     assert domain.life == [("started", "test-bridge", bridge.endpoint)]
     assert domain.closed
+
+
+@pytest.mark.parametrize(("agents", "seconds"), [(1, 1.001), (3000, 4.0), (100_000, module.DRAIN)])
+async def test_agents_get_the_time_they_need_for_leaving(bridge, agents, seconds):
+    assert bridge._patience(agents) == pytest.approx(seconds)
+
+
+async def test_quic_flow_clients_get_time_to_end_what_runs(legacy_bridge, client):
+    await client.arrive("host-1")
+    assert legacy_bridge._patience(1) == module.DRAIN
+
+
+async def test_an_agent_that_is_dead_holds_its_bridge_up_for_a_second(pki, domain, redis_url):
+    async with AsyncExitStack() as stack:
+        async with running(pki, domain) as bridge:
+            a = await stack.enter_async_context(agent(bridge.port, pki.ca))
+            await a.register("host-1")
+            started = time.monotonic()
+        assert 0.9 < time.monotonic() - started < 3
+
+
+def test_the_supervisor_waits_longer_than_the_bridge_takes():
+    assert programs.BRIDGE_STOP > module.DRAIN + 2
+    assert supervise.STOP_SECONDS > programs.BRIDGE_STOP + 4
 
 
 async def test_heartbeats_are_folded_per_client(connect, bridge, domain):

@@ -95,7 +95,16 @@ def test_what_dies_is_started_again(tmp_path: Path) -> None:
         run.wait_for(r"steady runs", 2)
         run.process.send_signal(signal.SIGINT)
         assert run.end()[0] == 0
-    assert "steady ended unexpectedly" in run.text()
+    assert "steady ended unexpectedly (terminated by SIGKILL); starting it again" in run.text()
+
+
+def test_the_way_a_program_ended_is_told(tmp_path: Path) -> None:
+    ends = "import os, time; time.sleep(0.3); os._exit(7)"
+    with supervised(
+        tmp_path, program("fickle", ends), program("hasty", "raise SystemExit(3)", start_seconds=1)
+    ) as run:
+        run.wait_for(r"fickle ended unexpectedly \(exit status 7\)")
+        run.wait_for(r"hasty ended unexpectedly \(exit status 3\)")
 
 
 def test_what_cannot_start_ends_everything_and_says_why(tmp_path: Path) -> None:
