@@ -239,7 +239,7 @@ def do_cancel_executions(user: User, executions: Iterable[Execution]) -> int:
 def cancel_live(rows: Any, reason: FailureReason, user: User | None) -> int:
     """End live rows as CANCELLED and, after commit, have their agents stop them.
 
-    The row is ended at once: the agent's own report of the same end then changes nothing.
+    The row is ended at once; the agent's own record then takes its place, whether the cancel came in time or not.
     """
     found = list(rows.values_list("pk", "client_id", "execution_id"))
     pks = [pk for pk, _, _ in found]

@@ -34,9 +34,12 @@ log = structlog.get_logger(__name__)
 
 _LIVE_SQL = f"t.status IN ({', '.join(str(s.value) for s in sorted(LIVE))})"
 _GUESSES_SQL = ", ".join(f"'{reason.value}'" for reason in sorted(SERVER_GUESSES))
-# A result ends what is live, and corrects an end that was only the server's guess.
+# A result ends what is live, and corrects an end that was only the server's guess. A cancel is one, too, until the
+# agent has told what became of it: it may have come when all was over. Told twice, its moment is the same.
 _OPEN_SQL = (
-    f"({_LIVE_SQL} OR (t.status = {ExecutionStatus.FAILURE.value} AND t.failure_reason IN ({_GUESSES_SQL})))"
+    f"({_LIVE_SQL} OR (t.status = {ExecutionStatus.FAILURE.value} AND t.failure_reason IN ({_GUESSES_SQL}))"
+    f" OR (t.status = {ExecutionStatus.CANCELLED.value} AND t.end_time <> v.end_time"
+    " AND v.retry_count >= t.retry_count))"
 )
 _END_SQL = f"{_OPEN_SQL} AND t.retry_count = v.retry_count"
 # The agent tries its own firings again by itself: each further attempt's end takes the place of the one before.

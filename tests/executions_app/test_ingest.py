@@ -125,10 +125,39 @@ class TestOneExecution:
         row = Execution.objects.get()
         assert (row.status, row.failure_reason) == (ExecutionStatus.SUCCESS, "")
 
-    def test_but_not_over_a_cancel(self):
+    def test_and_over_a_cancel_that_came_too_late(self):
+        name = fired(retry_count=1)
+        Execution.objects.update(status=6, failure_reason="cancelled_by_user", end_time=NOON)
+        assert ingest([ended(name)]).committed == {name}
+        row = Execution.objects.get()
+        assert (row.status, row.failure_reason) == (ExecutionStatus.SUCCESS, "")
+
+    def test_what_was_cancelled_and_failed_is_not_tried_again(self):
+        name = fired(retry_count=1)
+        Execution.objects.update(status=6, failure_reason="cancelled_by_user", end_time=NOON)
+        ingest([ended(name, pb.FAILURE, exit_code=2)])
+        row = Execution.objects.get()
+        assert (row.status, row.retry_count, row.next_retry_at) == (ExecutionStatus.FAILURE, 0, None)
+
+    def test_a_cancel_that_came_in_time_ended_when_the_agent_says_once(self, monkeypatch):
         name = fired()
-        Execution.objects.update(status=6, failure_reason="cancelled_by_user")
-        ingest([ended(name)])
+        Execution.objects.update(status=6, failure_reason="cancelled_by_user", end_time=NOON)
+        report = ended(name, pb.CANCELLED, failure_reason="cancelled_by_user", exit_code=143)
+        ingest([report])
+        row = Execution.objects.get()
+        assert (row.status, row.exit_code) == (ExecutionStatus.CANCELLED, 143)
+        assert row.end_time.timestamp() * 1000 == report.message.finished_at
+        changed = []
+        monkeypatch.setattr("executions_app.ingest.after_end", changed.append)
+        ingest([report])
+        assert changed == [set()]
+
+    def test_an_earlier_attempts_end_does_not_undo_the_cancel_of_the_next(self):
+        name = fired(retry_count=1)
+        Execution.objects.update(
+            status=6, failure_reason="task_disabled", end_time=NOON, retry_count=1, local=True
+        )
+        ingest([ended(name, pb.FAILURE, exit_code=2, local=True)])
         assert Execution.objects.get().status == ExecutionStatus.CANCELLED
 
     def test_a_refusal_is_a_failure_with_its_reason(self):
