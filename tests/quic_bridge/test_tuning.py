@@ -6,11 +6,15 @@ import weakref
 
 import pytest
 from aioquic import tls
+from aioquic.quic.connection import QuicConnection
+from quartzflow_agent import quic_tuning
 from quartzflow_agent.protocol import messages, task_pb2
 
-from quic_bridge import tuning
+from quic_bridge import server, tuning
 
 from .agents import eventually
+
+AGENT, BRIDGE = ("agent", 1), ("server", 2)  # addresses
 
 
 def connection_of(bridge, client_id):
@@ -32,6 +36,48 @@ async def test_the_delays_outlive_the_handshake(connect, bridge):
     assert quic._loss.max_ack_delay == tuning.MAX_ACK_DELAY
     # The handshake's first round trip is over: a probe waits longer than an agent may take to acknowledge.
     assert quic._loss.get_probe_timeout() > tuning.MAX_ACK_DELAY
+
+
+def exchange(agent, bridge, now):
+    """Pass datagrams between both ends until they are silent; nothing takes any time."""
+    silent = False
+    while not silent:
+        silent = True
+        for sender, receiver, address in ((agent, bridge, AGENT), (bridge, agent, BRIDGE)):
+            for data, _ in sender.datagrams_to_send(now=now):
+                receiver.receive_datagram(data, address, now=now)
+                silent = False
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_acknowledgements_that_come_late_make_no_storm(pki, tuned):
+    """With 10,000 agents a burst's acknowledgements are read late; each probe sent meanwhile makes them later."""
+    client_config = quic_tuning.configuration()
+    client_config.load_verify_locations(cadata=pki.ca)
+    client_config.server_name = "127.0.0.1"
+    agent = QuicConnection(configuration=client_config)
+    agent.connect(BRIDGE, now=0.0)
+    bridge = QuicConnection(
+        configuration=server.configuration(pki.certificate, pki.key),
+        original_destination_connection_id=agent.original_destination_connection_id,
+    )
+    exchange(agent, bridge, 0.0)
+    if tuned:
+        quic_tuning.tune(agent)
+        tuning.tune(bridge)
+    exchange(agent, bridge, 1.0)
+
+    bridge.send_stream_data(1, b"an instruction")
+    for data, _ in bridge.datagrams_to_send(now=10.0):
+        agent.receive_datagram(data, BRIDGE, now=10.0)
+    late = [data for data, _ in agent.datagrams_to_send(now=10.0)]
+    probes = 0
+    while (due := bridge.get_timer()) is not None and due < 10.25:
+        bridge.handle_timer(now=due)
+        probes += len(bridge.datagrams_to_send(now=due))
+    for data in late:
+        bridge.receive_datagram(data, AGENT, now=10.25)
+    assert (probes == 0) is tuned, probes
 
 
 async def test_an_acknowledgement_rides_on_the_answer(connect, bridge, monkeypatch):
