@@ -1,41 +1,28 @@
-"""The console's pages of tasks: actions on one or many, and the form. The list's columns are in admin_list."""
+"""The console's actions on tasks, one or many. The list's columns are in admin_list, the form in admin_form_page."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
-from quartzflow_agent.cron import ScheduleError
-from quartzflow_agent.schedule import Schedule
 
 from executions_app import control
-from executions_app.models import Execution
 from quartzflow.admin_base import who
 from quartzflow.admin_site import site
-from quartzflow.errors import Conflict, InvalidInput, QuartzError
+from quartzflow.errors import QuartzError
 
-from . import actions
-from .admin_detail import TaskDetailAdmin
-from .admin_forms import TaskForm
-from .admin_list import EXECUTOR_ICONS
-from .choices import CalendarMode, ScheduleType
-from .models import SCHEDULE_FIELDS, Task
-
-PREVIEW_TIMES = 5
+from .admin_form_page import TaskFormAdmin
+from .models import Task
 
 
 @admin.register(Task, site=site)
-class TaskAdmin(TaskDetailAdmin):
+class TaskAdmin(TaskFormAdmin):
     """Everything one can do to tasks in the console."""
 
     # --- actions ---
@@ -97,7 +84,6 @@ class TaskAdmin(TaskDetailAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
-            path("preview/", wrap(self.preview_view), name="tasks_app_task_preview"),
             path("<path:object_id>/run/", wrap(self.run_view), name="tasks_app_task_run"),
             path("<path:object_id>/enable/", wrap(self.enable_view), name="tasks_app_task_enable"),
             path("<path:object_id>/disable/", wrap(self.disable_view), name="tasks_app_task_disable"),
@@ -148,96 +134,3 @@ class TaskAdmin(TaskDetailAdmin):
             return {"message": _("“%(name)s” is deleted.") % {"name": task.name}, "reload": True, "url": url}
 
         return self.post_view(request, object_id, remove, "delete")
-
-    def preview_view(self, request: HttpRequest) -> JsonResponse:
-        """GET with a form's schedule fields: {"times": […]} in the task's zone, or {"field", "error"}."""
-        form = TaskForm(who(request), None, request.GET)
-        form.is_valid()  # the other fields are not there; only the schedule's are read
-        found = {name: form.cleaned_data.get(name) for name in SCHEDULE_FIELDS}
-        values: dict[str, Any] = {name: value for name, value in found.items() if value}
-        if "start_at" not in values and values.get("schedule_type") == ScheduleType.FIXED_RATE:
-            values["anchor_at"] = timezone.now().replace(microsecond=0)
-        calendar = form.calendars.get(form.cleaned_data.get("calendar_id") or 0)
-        if calendar:
-            values |= {
-                "calendar": calendar.resolved,
-                "calendar_mode": form.cleaned_data.get("calendar_mode") or CalendarMode.NOT_ON,
-            }
-        schedule = Schedule(**values)
-        try:
-            schedule.validate()
-            times = schedule.upcoming(timezone.now(), PREVIEW_TIMES)
-        except ScheduleError as error:
-            field = error.field if error.field in SCHEDULE_FIELDS else "cron_expr"  # one of its own fields
-            return JsonResponse({"field": field, "error": error.render(_)})
-        return JsonResponse({"times": [time.isoformat() for time in times], "timezone": schedule.timezone})
-
-    # --- form ---
-
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = TaskForm(who(request), None, request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            try:
-                task = actions.do_create_task(who(request), form.data_for_actions())
-            except InvalidInput as error:
-                form.take_errors(error)
-            else:
-                self.log_addition(request, task, "")
-                messages.success(request, _("“%(name)s” is saved.") % {"name": task.name})
-                return redirect("admin:tasks_app_task_changelist")
-        return self._form_page(request, form, None)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        task = self.access(request, object_id)
-        if request.method == "POST":
-            form = TaskForm(who(request), task, request.POST)
-            if form.is_valid():
-                try:
-                    # `task` takes the new values while they are checked; the page keeps showing the stored one.
-                    changed = Task.objects.get(pk=task.pk)
-                    force = form.cleaned_data["force"]
-                    control.do_update_task(who(request), changed, form.data_for_actions(), force=force)
-                except InvalidInput as error:
-                    form.take_errors(error)
-                except Conflict as error:
-                    form.add_error("force", str(error.message))
-                else:
-                    self.log_change(request, changed, "")
-                    messages.success(request, _("“%(name)s” is saved.") % {"name": changed.name})
-                    return redirect("admin:tasks_app_task_change", task.pk)
-        else:
-            form = TaskForm(who(request), task)
-        return self._form_page(request, form, task)
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:tasks_app_task_change", object_id)  # deleting is a menu item with a question
-
-    def _form_page(self, request: HttpRequest, form: TaskForm, task: Task | None) -> HttpResponse:
-        may_change = task is None or self.may(request, task, "change")
-        if not may_change:
-            for field in form.fields.values():
-                field.disabled = True
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": task.name if task else _("New task"),
-            "form": form,
-            "task": task,
-            "may_change": may_change,
-            "may_trigger": task is not None and self.may(request, task, "trigger"),
-            "menu": self.menu_items(task, {a for a in self.row_permissions if self.may(request, task, a)})
-            if task
-            else [],
-            "recent": self._recent(task) if task else [],
-            "executor_icons": EXECUTOR_ICONS,
-            "groups": form.groups,
-            "chosen_groups": {str(pk) for pk in form["group_ids"].value() or ()},
-        }
-        return TemplateResponse(request, "console/task_form.html", context)
-
-    def _recent(self, task: Task) -> list[Execution]:
-        return list(Execution.objects.filter(task=task)[:8])

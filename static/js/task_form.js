@@ -1,16 +1,22 @@
-// The task form: fields that fit the chosen schedule and executor, the next fire times as one types, checks on leaving
-// a field, tabs in scripts, a question before leaving with changes.
+// The task form: fields that fit the chosen schedule and executor, the next fire times as one types, groups, tasks that
+// it runs after, a question before leaving with changes.
 import { $, $$, _, debounce, h, icon } from "./dom.js";
 import { get } from "./api.js";
 import { cronWords } from "./cron.js";
+import * as code from "./code_editor.js";
+import * as builder from "./cron_builder.js";
+import * as checks from "./form_checks.js";
 import { on, subscribe } from "./live.js";
 import { newPill, setPill } from "./status.js";
+import * as suggest from "./suggest.js";
+import * as testRun from "./test_run.js";
 import { formatAgo, formatTime, timeElement } from "./time.js";
 
 const form = $("#task-form");
 const SCHEDULE = ["schedule_type", "cron_expr", "interval_seconds", "run_at", "timezone", "start_at", "end_at", "misfire_policy", "misfire_grace", "calendar_id", "calendar_mode"];
 
 function value(name) {
+  if (name === "has_dependencies") return $$("#dependency-rows .dependency-row").length > 1 ? "several" : "";
   const found = form.elements[name];
   if (!found) return "";
   if (found.type === "checkbox") return found.checked ? "on" : "off";
@@ -26,6 +32,62 @@ function fit() {
   }
   for (const label of $$(".segments label, .check-cards label", form)) {
     label.classList.toggle("checked", $("input", label).checked);
+  }
+  findGroups();
+  countHosts();
+}
+
+// --- groups: search among many, and how many hosts are meant ---
+
+function findGroups() {
+  const search = $("#group-search");
+  if (!search || value("is_global") === "on") return;
+  const words = search.value.trim().toLowerCase();
+  for (const label of $$(".check-cards label[data-when]", form)) {
+    label.hidden = !$("strong", label).textContent.toLowerCase().includes(words) && !$("input", label).checked;
+  }
+}
+
+function countHosts() {
+  const count = $("#hosts-chosen");
+  const chosen = $$("input[name=group_ids]:checked", form);
+  count.hidden = value("is_global") === "on" || !chosen.length;
+  const sum = (name) => chosen.reduce((all, input) => all + Number(input.dataset[name]), 0);
+  count.textContent = count.dataset.words.replace("{online}", sum("online")).replace("{total}", sum("total"));
+}
+
+// --- tasks that it runs after ---
+
+function startDependencies() {
+  const add = $("#add-dependency");
+  if (!add) return;
+  const rows = $("#dependency-rows");
+  add.addEventListener("click", () => {
+    rows.append(document.getElementById("dependency-row").content.cloneNode(true));
+    $("input", rows.lastElementChild).focus();
+    fit();
+  });
+  rows.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-remove-row]");
+    if (!button) return;
+    button.closest(".dependency-row").remove();
+    changed = true;
+    fit();
+    add.focus();
+  });
+}
+
+// --- parameters of a plugin, from the table of what it takes ---
+
+function startParams() {
+  const area = form.elements.config_params;
+  for (const button of $$("[data-add-param]", form)) {
+    button.addEventListener("click", () => {
+      const line = `${button.dataset.addParam}=`;
+      if (!area.value.split("\n").some((text) => text.startsWith(line))) area.value += `${area.value && !area.value.endsWith("\n") ? "\n" : ""}${line}`;
+      area.focus();
+      area.dispatchEvent(new Event("input", { bubbles: true }));
+    });
   }
 }
 
@@ -75,47 +137,6 @@ async function preview() {
 
 const previewSoon = debounce(preview, 250);
 
-// --- checks on leaving a field ---
-
-function trouble(input) {
-  const state = input.validity;
-  if (input.closest("[hidden]") || state.valid) return "";
-  if (state.valueMissing) return _("This field is required.");
-  if (state.rangeUnderflow || state.rangeOverflow) return _("Between %(low)s and %(high)s.", { low: input.min, high: input.max });
-  if (state.badInput || state.stepMismatch) return _("A whole number is needed here.");
-  if (state.tooLong) return _("At most %(count)s characters.", { count: input.maxLength });
-  return _("This does not look right.");
-}
-
-function check(input) {
-  const field = input.closest(".field");
-  if (!field) return;
-  const text = trouble(input);
-  const old = $(".errorlist", field);
-  if (old) old.remove();
-  field.classList.toggle("errors", text !== "");
-  input.setAttribute("aria-invalid", String(text !== ""));
-  if (text) field.append(h("ul", { class: "errorlist" }, h("li", {}, text)));
-}
-
-// --- scripts: Tab indents, Esc then Tab leaves ---
-
-function codeKeys(area) {
-  let leaving = false;
-  area.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      leaving = true;
-      return;
-    }
-    if (event.key === "Tab" && !leaving && !event.shiftKey) {
-      event.preventDefault();
-      area.setRangeText("    ", area.selectionStart, area.selectionEnd, "end");
-      area.dispatchEvent(new Event("input", { bubbles: true }));
-    }
-    leaving = false;
-  });
-}
-
 // --- recent executions, live ---
 
 function startRecent() {
@@ -148,19 +169,19 @@ function focusVisible(element) {
 }
 
 let changed = false;
+const inline = checks.start(form, form.dataset.check);
 
 form.addEventListener("input", (event) => {
   changed = true;
   fit();
   if (SCHEDULE.includes(event.target.name)) previewSoon();
-  if (event.target.getAttribute("aria-invalid") === "true") check(event.target);
 });
 form.addEventListener("change", (event) => {
   fit();
   if (SCHEDULE.includes(event.target.name)) preview();
 });
 form.addEventListener("focusout", (event) => {
-  if (event.target.matches("input:not([type=radio]):not([type=checkbox]), textarea, select") && changed) check(event.target);
+  if (event.target.matches("input:not([type=radio]):not([type=checkbox]), textarea, select") && changed && event.target.name) inline.leave(event.target);
 });
 form.addEventListener("focusin", (event) => {
   for (const label of $$(".segments label.focused", form)) label.classList.remove("focused");
@@ -174,15 +195,20 @@ form.addEventListener("submit", () => {
 window.addEventListener("beforeunload", (event) => {
   if (changed) event.preventDefault();
 });
-for (const button of $$("[data-cron-preset]")) {
-  button.addEventListener("click", () => {
-    const input = form.elements.cron_expr;
-    input.value = button.dataset.cronPreset;
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    preview();
-  });
+function useCron(expression) {
+  const input = form.elements.cron_expr;
+  input.value = expression;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  preview();
 }
-for (const area of $$("[data-code]", form)) codeKeys(area);
+
+for (const button of $$("[data-cron-preset]")) button.addEventListener("click", () => useCron(button.dataset.cronPreset));
+for (const area of $$("[data-code]", form)) code.start(area);
+builder.start(useCron);
+suggest.start(form);
+testRun.start(form);
+startDependencies();
+startParams();
 fit();
 preview();
 startRecent();

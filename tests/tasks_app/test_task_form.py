@@ -7,6 +7,7 @@ import pytest
 from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
+from guardian.shortcuts import assign_perm
 from quartzflow_agent.schedule import uuid7
 
 from executions_app.dispatch import Firing, fire
@@ -34,7 +35,7 @@ def filled(**changes):
         "group_ids": [str(people.group().pk)], "routing": "broadcast", "spread_seconds": "0", "timeout": "300",
         "concurrency": "1",
         "concurrency_policy": "queue", "retry_count": "0", "retry_interval": "60", "retry_max_interval": "0",
-        "calendar_mode": "not_on", "offline_policy": "fail",
+        "calendar_mode": "not_on", "offline_policy": "fail", "dependency_mode": "all", "wave_max_failed": "0",
     }  # fmt: skip
     return {name: value for name, value in {**data, **changes}.items() if value is not None}
 
@@ -181,6 +182,126 @@ def test_a_group_that_one_may_not_see_cannot_be_chosen():
     secret = people.group("secret")
     form = TaskForm(people.stranger(), None, filled(group_ids=[str(secret.pk)]))
     assert "group_ids" in form.errors
+
+
+def test_tasks_to_run_after_are_named_in_rows(browser):
+    first, second = people.task("first"), people.task("second")
+    page = add(
+        browser, dependency_mode="any", dependencies_task=["first", " second ", ""],
+        dependencies_condition=["success", "always", "success"], wave_size="20%", wave_max_failed="10",
+    )  # fmt: skip
+    assert page.status_code == 302, errors(page)
+    task = Task.objects.get(name="日志清理")
+    found = set(task.dependencies.values_list("parent_id", "condition"))
+    assert found == {(first.pk, "success"), (second.pk, "always")}
+    assert (task.dependency_mode, task.wave_size, task.wave_max_failed) == ("any", "20%", 10)
+    url = reverse("admin:tasks_app_task_change", args=[task.pk])
+    assert [row["name"] for row in browser.get(url).context["form"]["dependencies"].value()] == [
+        "first",
+        "second",
+    ]
+    browser.post(url, filled(dependencies_task=["second"], dependencies_condition=["failure"]))
+    assert set(task.dependencies.values_list("parent_id", "condition")) == {(second.pk, "failure")}
+
+
+def test_a_cycle_of_tasks_is_refused_with_its_path(browser):
+    first = people.task("first")
+    add(browser, dependencies_task=["first"], dependencies_condition=["success"])
+    url = reverse("admin:tasks_app_task_change", args=[first.pk])
+    page = browser.post(
+        url, filled(name="first", dependencies_task=["日志清理"], dependencies_condition=["success"])
+    )
+    assert set(errors(page)) == {"dependencies"}
+    assert "first → 日志清理 → first" in errors(page)["dependencies"][0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ((["nothing"], ["success"]), "没有名为 nothing 的任务"),
+        ((["first"], ["someday"]), "不是可选值"),
+        ((["first", "first"], ["success", "always"]), ""),
+    ],
+)
+def test_rows_that_cannot_be_are_said_at_the_list(browser, rows, words):
+    people.task("first")
+    page = add(browser, dependencies_task=rows[0], dependencies_condition=rows[1])
+    assert set(errors(page)) == {"dependencies"}
+    assert words in errors(page)["dependencies"][0]
+    assert [row["name"] for row in page.context["form"]["dependencies"].value()] == rows[0]
+
+
+def test_parents_that_one_may_not_see_stay(browser):
+    people.task("secret one")
+    add(browser, dependencies_task=["secret one"], dependencies_condition=["always"])
+    task = Task.objects.get(name="日志清理")
+    user = people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("groups_app.view_group", user, people.group())
+    other = Browser()
+    other.force_login(user)
+    url = reverse("admin:tasks_app_task_change", args=[task.pk])
+    shown = other.get(url).context["form"]
+    assert (shown["dependencies"].value(), shown.hidden_parents) == ([], True)
+    page = other.post(url, filled(description="changed"))
+    assert page.status_code == 302, errors(page)
+    assert Task.objects.get(pk=task.pk).description == "changed"
+    assert task.dependencies.count() == 1
+
+
+def test_a_copy_begins_with_the_values_of_another_task(browser):
+    task = people.task("daily", labels={"team": "billing"})
+    form = browser.get(reverse("admin:tasks_app_task_add"), {"like": task.pk}).context["form"]
+    assert form["name"].value() == "daily（副本）"
+    assert (form["enabled"].value(), form["labels"].value()) == (False, "team=billing")
+    assert form["group_ids"].value() == [people.group().pk]
+    assert browser.get(reverse("admin:tasks_app_task_add"), {"like": 999}).status_code == 404
+
+
+def test_the_form_is_checked_without_storing_anything(browser):
+    url = reverse("admin:tasks_app_task_check")
+    answer = browser.post(url, filled(cron_expr="61 * * * *", config_env="1A=b", name="")).json()
+    assert set(answer["errors"]) == {"name"}  # shapes first
+    answer = browser.post(url, filled(cron_expr="61 * * * *", config_env="1A=b")).json()
+    assert set(answer["errors"]) == {"cron_expr", "config_env"}
+    assert browser.post(url, filled()).json() == {"errors": {}}
+    assert browser.get(url).status_code == 405
+    task = people.task("daily")
+    one = reverse("admin:tasks_app_task_check_one", args=[task.pk])
+    assert browser.post(one, filled(name="daily")).json() == {"errors": {}}
+    assert Task.objects.get().version == task.version
+    other = Browser()
+    other.force_login(people.stranger())
+    assert other.post(url, filled()).status_code == 403
+    assert other.post(one, filled()).status_code == 404
+
+
+def test_a_test_run_from_the_form(browser):
+    people.online_client("web-1")
+    url = reverse("admin:tasks_app_task_test_run")
+    answer = browser.post(url, filled(test_host="web-1"))
+    assert answer.status_code == 200, answer.content
+    state = reverse("admin:tasks_app_task_test_state", args=[answer.json()["id"]])
+    assert browser.get(state).json()["live"] is True
+    assert browser.post(state).json()["live"] is False
+    assert browser.post(state).status_code == 409
+    wrong = browser.post(url, filled(test_host="web-1", config_umask="9"))
+    assert (wrong.status_code, set(wrong.json()["errors"])) == (400, {"config_umask"})
+    assert browser.post(url, filled(test_host="nobody")).json()["message"]
+    assert not Task.objects.exists()
+
+
+def test_names_are_offered_to_those_who_may_see_them(browser):
+    people.task("backup")
+    people.online_client("web-1")
+    names, hosts = reverse("admin:tasks_app_task_names"), reverse("admin:tasks_app_task_hosts")
+    assert browser.get(names, {"q": "BACK"}).json() == {"names": ["backup"]}
+    assert browser.get(hosts, {"q": "web"}).json() == {"names": ["web-1"]}
+    other = Browser()
+    other.force_login(people.stranger())
+    assert other.get(names).json() == {"names": []}
+    assert other.get(hosts).json() == {"names": []}
 
 
 def preview(browser, **changes):

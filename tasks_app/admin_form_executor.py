@@ -1,0 +1,125 @@
+"""The part of the task form that says what runs: fields for each executor's settings, instead of JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _lazy
+
+from .admin_fields import CODE, NamedTexts, StatusCodes
+from .choices import ExecutorType
+from .executors import HTTP_METHODS
+from .models import Task
+
+# Errors of a configuration name their key first, also in Chinese with its wide colon.
+KEY_OF_ERROR = re.compile(r"(\w+)(?:: |：)(.+)", re.S)
+CONFIG = "config_"  # what the fields of an executor's configuration are called: config_<key>
+# executor → its keys, in the order of the form
+EXECUTOR_KEYS: dict[ExecutorType, tuple[str, ...]] = {
+    ExecutorType.SHELL: ("command", "interpreter", "work_dir", "env", "run_as", "umask"),
+    ExecutorType.HTTP: ("url", "method", "headers", "body", "expected_status", "verify_tls"),
+    ExecutorType.PLUGIN: ("plugin", "params"),
+}
+
+
+class ExecutorForm(forms.Form):
+    """One field for each key of each executor's configuration."""
+
+    executor_type = forms.TypedChoiceField(
+        label=_lazy("Executor"), choices=ExecutorType.choices, coerce=int, widget=forms.RadioSelect
+    )
+    config_command = forms.CharField(
+        label=_lazy("Command"), required=False, strip=False,
+        widget=forms.Textarea(attrs={**CODE, "rows": 7, "data-code": ""}),
+        help_text=_lazy("Runs on each target host. Parameters arrive as environment variables QF_PARAM_…"),
+    )  # fmt: skip
+    config_interpreter = forms.CharField(
+        label=_lazy("Interpreter"),
+        required=False,
+        widget=forms.TextInput(attrs={**CODE, "placeholder": "sh"}),
+    )
+    config_work_dir = forms.CharField(
+        label=_lazy("Working directory"),
+        required=False,
+        widget=forms.TextInput(attrs={**CODE, "placeholder": "/var/log"}),
+    )
+    config_env = NamedTexts(
+        label=_lazy("Environment"), widget=forms.Textarea(attrs={**CODE, "rows": 3, "placeholder": "LANG=C.UTF-8"}),
+        help_text=_lazy("One NAME=value a line."),
+    )  # fmt: skip
+    config_run_as = forms.CharField(
+        label=_lazy("Run as user"), required=False, widget=forms.TextInput(attrs=CODE)
+    )
+    config_umask = forms.CharField(
+        label=_lazy("File mode mask"),
+        required=False,
+        widget=forms.TextInput(attrs={**CODE, "placeholder": "022"}),
+    )
+    config_url = forms.CharField(
+        label=_lazy("Address"),
+        required=False,
+        widget=forms.TextInput(attrs={**CODE, "placeholder": "https://"}),
+    )
+    config_method = forms.ChoiceField(
+        label=_lazy("Method"), choices=[(m, m) for m in HTTP_METHODS], required=False
+    )
+    config_headers = NamedTexts(
+        label=_lazy("Headers"), separator=":",
+        widget=forms.Textarea(attrs={**CODE, "rows": 3, "placeholder": "Accept: application/json"}),
+        help_text=_lazy("One “Name: value” a line."),
+    )  # fmt: skip
+    config_body = forms.CharField(
+        label=_lazy("Body"), required=False, strip=False, widget=forms.Textarea(attrs={**CODE, "rows": 4})
+    )
+    config_expected_status = StatusCodes(
+        label=_lazy("Expected status"), required=False,
+        widget=forms.TextInput(attrs={**CODE, "placeholder": "200, 204"}),
+        help_text=_lazy("Anything below 400 when left empty."),
+    )  # fmt: skip
+    config_verify_tls = forms.BooleanField(
+        label=_lazy("Check the server's certificate"), required=False, initial=True
+    )
+    config_plugin = forms.CharField(
+        label=_lazy("Plugin"), required=False, widget=forms.TextInput(attrs={**CODE, "list": "plugin-names"}),
+        help_text=_lazy("One of those that come with the agent, or one that the hosts have installed."),
+    )  # fmt: skip
+    config_params = NamedTexts(
+        label=_lazy("Parameters"), typed=True, widget=forms.Textarea(attrs={**CODE, "rows": 3}),
+        help_text=_lazy("One name=value a line; numbers, true and false are taken as such, text in quotes as text."),
+    )  # fmt: skip
+
+    config_parameters = NamedTexts(
+        label=_lazy("Parameters by default"),
+        widget=forms.Textarea(attrs={**CODE, "rows": 2, "placeholder": "DAYS=7"}),
+        help_text=_lazy("One NAME=value a line, for {{ params.NAME }} in what runs. A run by hand may give others."),
+    )  # fmt: skip
+
+    @staticmethod
+    def config_defaults() -> dict[str, Any]:
+        return {"config_verify_tls": True, "config_method": "GET"}
+
+    @classmethod
+    def config_of(cls, task: Task) -> dict[str, Any]:
+        """The values of an existing task's configuration."""
+        return cls.config_defaults() | {f"{CONFIG}{key}": v for key, v in task.executor_config.items()}
+
+    def config_data(self) -> dict[str, Any]:
+        """The configuration of the chosen executor; what is meant for the others is left out."""
+        keys = EXECUTOR_KEYS[ExecutorType(self.cleaned_data["executor_type"])]
+        config = {key: self.cleaned_data[f"{CONFIG}{key}"] for key in keys}
+        if parameters := self.cleaned_data[f"{CONFIG}parameters"]:
+            config["parameters"] = parameters  # every executor has them
+        if config.get("verify_tls") is True:
+            del config["verify_tls"]  # the default
+        if isinstance(config.get("command"), str):
+            config["command"] = config["command"].replace("\r\n", "\n")
+        return config
+
+    def config_error(self, text: str) -> tuple[str | None, str]:
+        """Which field an error of the configuration is about, and its words without the field's name."""
+        named = KEY_OF_ERROR.match(text)
+        if named and f"{CONFIG}{named[1]}" in self.fields:
+            return f"{CONFIG}{named[1]}", named[2]
+        return None, text
