@@ -57,8 +57,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await self.keeper
         for group in self.groups_joined:
             await self.channel_layer.group_discard(group, self.channel_name)
-        for pk in list(self.logs):
-            await self._watch_log(pk, False)
+        # The agent is not told: others may read the same log, and without being asked again it forgets.
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if not isinstance(content, dict) or content.get("action") not in ("subscribe", "unsubscribe"):
@@ -71,8 +70,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await self._leave([*map(execution_group, executions), *map(task_group, tasks)])
             if content.get("feed"):
                 await self._leave([FEED])
-            if log_id is not None and log_id in self.logs:
-                await self._watch_log(log_id, False)
+            if log_id is not None:
+                self.logs.pop(log_id, None)
             return
         wanted = [*executions, log_id] if log_id is not None else executions
         rows, seen_tasks, may_feed = await self._look_up(wanted, tasks, bool(content.get("feed")))
@@ -129,7 +128,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(
             {"event": "output", "execution": pk, "offset": 0, "text": text, "snapshot": True}
         )
-        await self._watch_log(pk, True)
+        await self._watch_log(pk)
 
     @database_sync_to_async
     def _read_log(self, pk: int) -> tuple[str, tuple[str, str]] | None:
@@ -138,15 +137,13 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             return None
         return log_of(execution)["output"], (execution.client_id, execution.execution_id)
 
-    async def _watch_log(self, pk: int, watching: bool) -> None:
-        """Ask the agent for increments every second, or no longer."""
+    async def _watch_log(self, pk: int) -> None:
+        """Ask the agent for increments at once, for the next minute."""
         client_id, execution_id = self.logs[pk]
-        if not watching:
-            del self.logs[pk]
         holders = await database_sync_to_async(bridges_of)([client_id])
         if client_id in holders:
             message: bridges.LogWatch = {
-                "type": "log_watch", "client_id": client_id, "execution_id": execution_id, "watching": watching,
+                "type": "log_watch", "client_id": client_id, "execution_id": execution_id, "watching": True,
             }  # fmt: skip
             await database_sync_to_async(bridges.send)(holders[client_id], message)
 
@@ -173,7 +170,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await asyncio.sleep(WATCH_TTL / 3)
             await self._mark()
             for pk in list(self.logs):
-                await self._watch_log(pk, True)  # the agent forgets after a while, in case this side died
+                await self._watch_log(pk)  # the agent forgets after a while
 
     def _label(self, rows: list[Row]) -> list[dict[str, Any]]:
         with translation.override(self.language):

@@ -7,17 +7,19 @@ from django.db import transaction
 from django.db.models import Count, Max, Min, Q, Sum
 from quartzflow_agent.protocol import task_pb2
 
-from quartzflow.execution_status import TERMINAL, ExecutionStatus
+from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
+from tasks_app.models import ConfigChange, Task
 
 from .models import DailyStats, Execution
 
 log = structlog.get_logger(__name__)
 
+TASK_ID_DIGITS = 18  # what a BIGINT always holds
 COUNTS = ("success_count", "failure_count", "timeout_count", "cancelled_count")
 DURATIONS = ("total_duration_ms", "max_duration_ms", "min_duration_ms")
 
 
-def recount(client_id: str, day: date) -> dict[int, DailyStats]:
+def recount(client_id: str, day: date) -> None:
     """Count one host's ended executions of one day (UTC, by start; what never started by scheduled time) anew."""
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = begin + timedelta(days=1)
@@ -25,8 +27,8 @@ def recount(client_id: str, day: date) -> dict[int, DailyStats]:
         Q(start_time__gte=begin, start_time__lt=end)
         | Q(start_time=None, scheduled_time__gte=begin, scheduled_time__lt=end)
     )
-    rows = {
-        found["task_id"]: DailyStats(client_id=client_id, day=day, **{k: v or 0 for k, v in found.items()})
+    rows = [
+        DailyStats(client_id=client_id, day=day, **{k: v or 0 for k, v in found.items()})
         for found in ended.order_by()
         .values("task_id")
         .annotate(
@@ -39,33 +41,87 @@ def recount(client_id: str, day: date) -> dict[int, DailyStats]:
             min_duration_ms=Min("duration"),
             task_name=Max("task_name"),
         )
-    }
+    ]
     DailyStats.objects.bulk_create(
-        rows.values(),
+        rows,
         update_conflicts=True,
         unique_fields=["task_id", "client_id", "day"],
         update_fields=["task_name", *COUNTS, *DURATIONS, "agent_counts", "updated_at"],
     )
-    return rows
 
 
 def ingest_daily_stats(client_id: str, report: task_pb2.DailyStatsReport) -> list[str]:
-    """Recount the day that an agent reports and compare. Returns the ids of the tasks whose counts differ.
+    """Recount the day that an agent reports and compare (FR-5.2). Raises ValueError when the report's date is none.
 
-    Raises ValueError when the report's date is none.
+    Returns the ids of the tasks of which the agent has more ends than we: it should send that day's once more. Each
+    shortfall is asked for once; one that stays after that is in `agent_counts` ("missing") for people to see.
     """
     day = date.fromisoformat(report.date)
+    theirs = {
+        int(item.task_id): item
+        for item in report.task_stats
+        if item.task_id.isdecimal() and len(item.task_id) <= TASK_ID_DIGITS
+    }
+    rows = DailyStats.objects.filter(client_id=client_id, day=day)
     with transaction.atomic():
-        ours = recount(client_id, day)
-        differing: list[str] = []
-        for theirs in report.task_stats:
-            counts = {name: getattr(theirs, name) for name in COUNTS}
-            row = ours.get(int(theirs.task_id)) if theirs.task_id.isdecimal() else None
-            if row is None or any(getattr(row, name) != count for name, count in counts.items()):
-                differing.append(theirs.task_id)
-                DailyStats.objects.filter(
-                    task_id=row.task_id if row else 0, client_id=client_id, day=day
-                ).update(agent_counts=counts)
-    if differing:
-        log.warning("daily statistics differ", client=client_id, day=report.date, tasks=differing)
-    return differing
+        asked = {
+            task_id: (counts or {}).get("missing", 0)
+            for task_id, counts in rows.exclude(agent_counts=None).values_list("task_id", "agent_counts")
+        }
+        recount(client_id, day)
+        ours = {row.task_id: row for row in rows}
+        differing = [item for task_id, item in theirs.items() if _differs(item, ours.get(task_id))]
+        rows.filter(task_id__in=theirs).exclude(agent_counts=None).update(agent_counts=None)
+        if not differing:
+            return []
+        known, open_again = _known(set(theirs) - set(ours)), _between_attempts(client_id)
+        wanted: list[str] = []
+        compared: list[DailyStats] = []
+        for item in differing:
+            task_id = int(item.task_id)
+            row = ours.get(task_id)
+            if row is None and task_id not in known:
+                continue  # nothing may be written for what never was
+            row = row or DailyStats(
+                task_id=task_id, task_name=item.task_name[:128], client_id=client_id, day=day
+            )
+            counts = {name: getattr(item, name) for name in COUNTS}
+            missing = sum(counts.values()) - sum(getattr(row, name) for name in COUNTS)
+            missing = max(missing - open_again.get(task_id, 0), 0)
+            if missing and missing != asked.get(task_id):
+                wanted.append(item.task_id)
+            row.agent_counts = {**counts, "missing": missing}
+            compared.append(row)
+        DailyStats.objects.bulk_create(
+            compared,
+            update_conflicts=True,
+            unique_fields=["task_id", "client_id", "day"],
+            update_fields=["agent_counts", "updated_at"],
+        )
+    log.warning(
+        "daily statistics differ",
+        client=client_id,
+        day=report.date,
+        tasks=[item.task_id for item in differing],
+        wanted=wanted,
+    )
+    return wanted
+
+
+def _differs(theirs: task_pb2.TaskStats, ours: DailyStats | None) -> bool:
+    return any(getattr(theirs, name) != (getattr(ours, name) if ours else 0) for name in COUNTS)
+
+
+def _known(task_ids: set[int]) -> set[int]:
+    """Those of the tasks that exist, or once did."""
+    if not task_ids:
+        return set()
+    there = set(Task.objects.filter(pk__in=task_ids).values_list("pk", flat=True))
+    gone = ConfigChange.objects.filter(task_id__in=task_ids - there).values_list("task_id", flat=True)
+    return there | {task_id for task_id in gone if task_id is not None}
+
+
+def _between_attempts(client_id: str) -> dict[int, int]:
+    """How many of each task wait for their next attempt: the agent counts the one before as the end, until then."""
+    waiting = Execution.objects.filter(client_id=client_id, status__in=LIVE, retry_count__gt=0)
+    return dict(waiting.order_by().values_list("task_id").annotate(Count("id")))

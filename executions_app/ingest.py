@@ -149,7 +149,7 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
         changed |= _reject([r for r in mine if isinstance(r, Rejected)])
         ended = _end(list(results.values()), known)
         changed |= ended
-        grown = _save_outputs(mine, list(results.values()), known)
+        grown = _save_outputs(mine, list(results.values()), known, started)
         after_end(changed)
         outcome.committed = set(results)
         unwanted = [
@@ -334,7 +334,7 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
         )  # fmt: skip
         again = (
             status in (ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT)
-            and reason != FailureReason.REJECTED
+            and reason not in (FailureReason.REJECTED, FailureReason.EXPIRED)
             and m.attempt < row.max_retries
             and row.status in LIVE
         )
@@ -383,19 +383,18 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
 
 
 def _save_outputs(
-    mine: list[Report], results: list[Result], known: dict[str, _Known]
+    mine: list[Report], results: list[Result], known: dict[str, _Known], started: set[int]
 ) -> list[tuple[int, int, str]]:
     """Those of the attempt that the row is at; a late copy of an earlier one's is left out."""
 
     def current(report: Progress | Result) -> bool:
-        row = known[report.execution_id]
-        attempt = report.message.attempt
-        return attempt == row.retry_count or (
-            isinstance(report, Result) and row.local and attempt > row.retry_count
-        )
+        row, attempt = known[report.execution_id], report.message.attempt
+        later = isinstance(report, Result) and row.local and attempt > row.retry_count
+        return attempt == row.retry_count or later
 
-    increments = [r for r in mine if isinstance(r, Progress) and r.message.output and current(r)]
+    seen = [(known[r.execution_id].pk, r.message) for r in mine if isinstance(r, Progress) and current(r)]
     return save_outputs(
-        [(known[r.execution_id].pk, r.message) for r in increments],
+        [(pk, m) for pk, m in seen if m.output],
         [(known[r.execution_id].pk, r.message) for r in results if current(r)],
+        {pk for pk, m in seen if m.attempt and pk in started},
     )

@@ -167,9 +167,9 @@ class Domain:
     def ingest(self, reports: Sequence[Report]) -> IngestOutcome:
         return ingest(reports)
 
-    def ingest_daily_stats(self, client_id: str, report: task_pb2.DailyStatsReport) -> None:
-        """Raises ValueError when the report cannot be read."""
-        ingest_daily_stats(client_id, report)
+    def ingest_daily_stats(self, client_id: str, report: task_pb2.DailyStatsReport) -> list[str]:
+        """The ids of tasks whose records are wanted again. Raises ValueError when the report cannot be read."""
+        return ingest_daily_stats(client_id, report)
 
 
 def _as_push(response: task_pb2.TaskConfigResponse) -> task_pb2.TaskConfigPush:

@@ -114,7 +114,8 @@ class Inbound:
             session = receipt.connection.agent
             if receipt.sync:
                 kept = [name for name in names if name in outcome.committed]
-                session.answer_sync(receipt.msg_id, kept, _shortfall(names, outcome))
+                never = [name for name in names if name in outcome.refused and name not in outcome.committed]
+                session.answer_sync(receipt.msg_id, kept, _shortfall(names, outcome), never)
             elif names[0] in outcome.committed:
                 done.setdefault(receipt.connection, []).append(receipt.msg_id)
             elif names[0] in outcome.refused:
@@ -259,14 +260,18 @@ class Inbound:
 
     def _stats(self, connection: Connection, item: inputs.StatsReceived) -> None:
         domain, client_id = self._writer.domain, connection.session.client_id
-        future = self._writer.call(domain.ingest_daily_stats, client_id, item.message)
+        # What the agent counts it has reported before: the recount must have it, too.
+        future = self._writer.call_behind(domain.ingest_daily_stats, client_id, item.message)
         future.add_done_callback(partial(self._stats_taken, connection, item.msg_id))
 
     def _stats_taken(self, connection: Connection, msg_id: str, future: Any) -> None:
         session = connection.agent
         try:
-            future.result()
-            session.acknowledge([msg_id])
+            wanted: list[str] = future.result()
+            if wanted:
+                session.want_records(msg_id, wanted)
+            else:
+                session.acknowledge([msg_id])
         except Unavailable as error:
             log.warning("statistics wait for the database", client=session.client_id, error=str(error))
         except Exception as error:

@@ -19,6 +19,7 @@ from quartzflow_agent.protocol.constants import (
     CLOSE_SILENT,
     HEARTBEAT_INTERVAL,
     PROTOCOL_VERSION,
+    RECORDS_WANTED,
 )
 from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
@@ -206,14 +207,22 @@ class Session:
         """This report will never be committed, and why."""
         self.write(encode(messages.ack(msg_id, pb.ACK_STATUS_FAILURE, error=error)))
 
-    def answer_sync(self, msg_id: str, committed: Sequence[str], message: str = "") -> None:
-        """Answer a SyncReceived: these executions are committed; `message` says why others are not."""
+    def want_records(self, msg_id: str, task_ids: Sequence[str]) -> None:
+        """Answer a StatsReceived: these tasks' records of that day are wanted again, and the statistics after them."""
+        wanted = ",".join(task_ids).encode()
+        self.write(encode(messages.ack(msg_id, pb.ACK_STATUS_FAILURE, result=wanted, error=RECORDS_WANTED)))
+
+    def answer_sync(
+        self, msg_id: str, committed: Sequence[str], message: str = "", refused: Sequence[str] = ()
+    ) -> None:
+        """Answer a SyncReceived: what is committed, and what never will be; `message` says why something is not."""
         response = task_pb2.OfflineSyncResponse(
             success=not message,
             message=message,
             synced_count=len(committed),
             server_time=messages.now_ms(),
             execution_ids=committed,
+            refused_ids=refused,
         )
         self._send(pb.MESSAGE_TYPE_OFFLINE_SYNC_RESPONSE, response, msg_id)
 

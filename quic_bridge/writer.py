@@ -47,6 +47,7 @@ class _Call:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     future: "asyncio.Future[Any]"
+    behind: bool = False  # run it once the reports before it are written
 
 
 class _Stop:
@@ -90,6 +91,12 @@ class Writer:
         """Run a domain function in the thread; its result, or its exception (Unavailable among them)."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.put(_Call(function, args, future))
+        return future
+
+    def call_behind(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        """As `call`, but not before the reports that have been submitted already are written."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._jobs.put(_Call(function, args, future, behind=True))
         return future
 
     def submit(self, reports: Sequence[Report], receipt: Receipt | None = None) -> None:
@@ -136,12 +143,15 @@ class Writer:
                     due = time.monotonic() + WINDOW
                 batch.append(job)
                 size += len(job.reports)
-            elif isinstance(job, _Call):
+            elif isinstance(job, _Call) and not job.behind:
                 self._run(job)
             stop = isinstance(job, _Stop)
-            if batch and (stop or self._is_time(size, due)):
+            behind = isinstance(job, _Call) and job.behind
+            if batch and (stop or behind or self._is_time(size, due)):
                 self._write(batch, size)
                 batch, size = [], 0
+            if isinstance(job, _Call) and job.behind:
+                self._run(job)
             if stop:
                 return
 

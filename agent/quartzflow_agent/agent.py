@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Any, List, Sequence, Tuple
 
 from quartzflow_agent import __version__, status
@@ -16,6 +17,7 @@ from quartzflow_agent.config import AgentConfig
 from quartzflow_agent.engine import Engine
 from quartzflow_agent.executors import ProcessRunner, executors
 from quartzflow_agent.handler import Handler
+from quartzflow_agent.held import ALIVE_UNTIL
 from quartzflow_agent.local import LocalScheduler
 from quartzflow_agent.lock import Lock
 from quartzflow_agent.logs import event
@@ -27,7 +29,7 @@ from quartzflow_agent.reporting import Reporter
 from quartzflow_agent.session import Vitals
 from quartzflow_agent.store import executions as records
 from quartzflow_agent.store import statistics, tasks
-from quartzflow_agent.store.database import StoreError
+from quartzflow_agent.store.database import StoreError, set_meta
 from quartzflow_agent.store.records import utc_day
 from quartzflow_agent.store.rescue import heal
 from quartzflow_agent.store.thread import StoreThread
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 
 # After its start the agent waits so long for a server before it fires by itself.
 START_GRACE = 10.0  # seconds
+NOTED = 30.0  # seconds between two notes that the agent lives
 UPKEEP = 3600.0  # seconds between two looks for what has become too old
 FLUSH = 2.0  # seconds that the last results get to be acknowledged
 DAY = 86_400_000  # ms
@@ -128,6 +131,7 @@ class Agent:
                 self._local.run(),
                 self._views.run(),
                 self._keep_up(),
+                self._stay_noted(),
             )
         ]
         watched = watchdog_interval()
@@ -150,6 +154,8 @@ class Agent:
         await self._engine.stop(self._config.stop_timeout)
         # The last results, while somebody listens.
         await self._reporter.drain(FLUSH)
+        with suppress(StoreError):  # then it counts from the last note
+            await self._note()
         # Goodbye.
         for side in sides:
             side.cancel()
@@ -196,6 +202,19 @@ class Agent:
             except (OSError, StoreError) as error:
                 log.error(event("upkeep_failed", error=error))
             await asyncio.sleep(UPKEEP)
+
+    async def _stay_noted(self) -> None:
+        """Write down that the agent lives: the next one must know which firings it was not there for."""
+        while True:
+            try:
+                await self._note()
+            except StoreError as error:
+                log.error(event("store_failed", about="alive", error=error))
+            await asyncio.sleep(NOTED)
+
+    async def _note(self) -> None:
+        now = str(self._clock.server_ms())
+        await self._store.call(lambda db: set_meta(db, ALIVE_UNTIL, now))
 
     async def _forget(self) -> None:
         """Delete what is older than the retention and known to the server (FR-5.1)."""

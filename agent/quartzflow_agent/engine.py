@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from functools import partial
-from typing import Any, Coroutine, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Coroutine, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
 from quartzflow_agent.clock import Clock
 from quartzflow_agent.executors.base import Executor
 from quartzflow_agent.executors.process import ProcessRunner, process_created
-from quartzflow_agent.held import SCHEDULE, Held, lost, next_attempt, refusal, renew, same_process
+from quartzflow_agent.held import (
+    ALIVE_UNTIL,
+    Held,
+    former_ends,
+    next_attempt,
+    refusal,
+    renew,
+    same_process,
+)
 from quartzflow_agent.lanes import Lanes, Room, Verdict
 from quartzflow_agent.logs import event
 from quartzflow_agent.paths import Home
@@ -19,7 +26,7 @@ from quartzflow_agent.ports import Listener, Reports
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.runner import AGENT_STOPPED, STOP_LIMIT, Run, log_name, refused
 from quartzflow_agent.store import executions, tasks
-from quartzflow_agent.store.database import StoreError
+from quartzflow_agent.store.database import StoreError, get_meta
 from quartzflow_agent.store.records import (
     CANCELLED,
     RUNNING,
@@ -102,11 +109,13 @@ class Engine:
                 [entry.pid for entry in started if entry.pid and same_process(entry)],
                 [entry.instruction.execution_id for entry in started],
             )
+        alive = int(await self._store.call(lambda db: get_meta(db, ALIVE_UNTIL, "0")))
+        ends = former_ends(found, self._configs, self._home, self._clock.server_ms(), alive)
         for entry in found:
-            held = self._held[entry.instruction.execution_id] = Held(entry.instruction, entry.local)
-            if entry.status == RUNNING:
-                log.warning(event("agent_restarted", execution=entry.instruction.execution_id))
-                self._end_soon(held, lost(entry, self._home.log_file(entry.log), self._clock.server_ms()))
+            execution_id = entry.instruction.execution_id
+            held = self._held[execution_id] = Held(entry.instruction, entry.local)
+            if execution_id in ends:
+                self._end_soon(held, ends[execution_id])
             else:
                 self._wait_for(held)
 
@@ -120,7 +129,7 @@ class Engine:
         good = [instruction for instruction in instructions if not refusal(instruction)]
         new = [
             self._take(instruction, added, local)
-            for instruction, added in await self._store.call(lambda db: _store(db, good, local))
+            for instruction, added in await self._store.call(lambda db: executions.take(db, good, local))
         ]
         # It may be older than the configuration that came before it.
         await self._renew([held for held in new if held is not None and held.run is None])
@@ -135,7 +144,7 @@ class Engine:
             held = self._held[execution_id]
             held.instruction.CopyFrom(instruction)
             if held.run is not None:
-                held.run.report_running()
+                held.run.report_again()
         elif added is Added.NEW:
             held = self._held[execution_id] = Held(instruction, local)
             self._listener.started(utc_day(instruction.scheduled_time))
@@ -207,7 +216,7 @@ class Engine:
         """Tell a new connection what runs."""
         for held in self._held.values():
             if held.run is not None:
-                held.run.report_running()
+                held.run.report_again()
 
     # --- what happens then ---
 
@@ -382,12 +391,3 @@ class Engine:
         self._wake.set()
         if not task.cancelled() and task.exception() is not None and not self.failure.done():
             self.failure.set_exception(task.exception() or RuntimeError())
-
-
-def _store(
-    db: sqlite3.Connection, instructions: Sequence[task_pb2.TaskExecution], local: bool
-) -> List[Tuple[task_pb2.TaskExecution, Added]]:
-    for instruction in instructions:
-        if instruction.trigger in ("", SCHEDULE):
-            tasks.set_fired(db, instruction.task_id, instruction.scheduled_time)
-    return [(instruction, executions.add(db, instruction, local=local)) for instruction in instructions]

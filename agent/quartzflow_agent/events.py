@@ -95,6 +95,7 @@ class SyncAnswered:
 
     sent: List[AttemptKey]
     committed: List[AttemptKey]
+    refused: List[AttemptKey]  # the server will never take these
     message: str
 
 
@@ -104,6 +105,14 @@ class StatsAcknowledged:
 
     day: str
     revision: int
+
+
+@dataclass(frozen=True)
+class RecordsWanted:
+    """By a day's statistics the server lacks records of these tasks: send them again, then the statistics."""
+
+    day: str
+    task_ids: List[str]
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,7 @@ Event = Union[
     ResultRefused,
     SyncAnswered,
     StatsAcknowledged,
+    RecordsWanted,
     WentAway,
     Lost,
 ]

@@ -72,6 +72,7 @@ class Handler:
             events.ResultRefused: self._on_refused,
             events.SyncAnswered: self._on_synced,
             events.StatsAcknowledged: self._on_stats,
+            events.RecordsWanted: self._on_wanted,
         }
 
     async def registered(self, response: agent_pb2.RegisterResponse) -> None:
@@ -216,3 +217,8 @@ class Handler:
     async def _on_stats(self, received: Sequence[events.StatsAcknowledged]) -> None:
         for item in received:
             await self._reporter.stats_acknowledged(item.day, item.revision)
+
+    async def _on_wanted(self, received: Sequence[events.RecordsWanted]) -> None:
+        for item in received:
+            await self._reporter.records_wanted(item.day, item.task_ids)
+        self._changed()

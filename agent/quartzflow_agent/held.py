@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from quartzflow_agent.cron import ScheduleError
 from quartzflow_agent.executors.output import saved_output
 from quartzflow_agent.executors.process import process_created
+from quartzflow_agent.logs import event
+from quartzflow_agent.paths import Home
 from quartzflow_agent.protocol import task_pb2
-from quartzflow_agent.runner import AGENT_STOPPED, Run
-from quartzflow_agent.schedule import Schedule, retry_delay
-from quartzflow_agent.store.records import FAILURE, TIMEOUT, Ending, Open, utc
+from quartzflow_agent.runner import AGENT_STOPPED, Run, refused
+from quartzflow_agent.schedule import FIRE_ALL, SKIP, Schedule, retry_delay
+from quartzflow_agent.store.records import FAILURE, RUNNING, TIMEOUT, Ending, Open, utc
+
+log = logging.getLogger(__name__)
 
 EXECUTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SCHEDULE, RETRY = "schedule", "retry"
+# Meta key: when the agent was last alive (ms).
+ALIVE_UNTIL = "alive_until"
+# So late after its time a firing is not late but missed; shorter absences are those of a restart.
+NOTICE = 20_000  # ms
 # Trying again would change nothing.
 FINAL_REASONS = frozenset({"rejected", "expired", "concurrency"})
 
@@ -52,9 +61,9 @@ def same_process(entry: Open) -> bool:
     return created is not None and entry.pid_created is not None and abs(created - entry.pid_created) < 1.0
 
 
-def lost(entry: Open, log: Path, now: int) -> Ending:
+def lost(entry: Open, output: Path, now: int) -> Ending:
     """The end of what ran when the agent died. now: ms."""
-    head, size, truncated = saved_output(log)
+    head, size, truncated = saved_output(output)
     return Ending(
         FAILURE,
         max(now, entry.started_at or 0),
@@ -92,6 +101,47 @@ def renew(held: Held, config: task_pb2.TaskConfig) -> str:
     instruction.concurrency_policy = config.concurrency_policy
     instruction.task_version = config.version
     return ""
+
+
+def former_ends(
+    found: Sequence[Open], configs: Mapping[str, task_pb2.TaskConfig], home: Home, now: int, alive_until: int
+) -> Dict[str, Ending]:
+    """What a former life of the agent left and is over: what ran, and firings that it missed, by execution id.
+
+    now, alive_until: ms; when it last was seen alive. What it kept waiting until then it did not miss.
+    """
+    waiting = [entry.instruction for entry in found if entry.status != RUNNING]
+    missed = [item for item in waiting if _due(item) > alive_until and now - _due(item) > NOTICE]
+    ends = {name: refused("expired", why, now) for name, why in _dropped(missed, configs).items()}
+    for entry in found:
+        if entry.status == RUNNING:
+            log.warning(event("agent_restarted", execution=entry.instruction.execution_id))
+            ends[entry.instruction.execution_id] = lost(entry, home.log_file(entry.log), now)
+    return ends
+
+
+def _due(instruction: task_pb2.TaskExecution) -> int:
+    return instruction.scheduled_time + instruction.delay_ms
+
+
+def _dropped(
+    missed: Iterable[task_pb2.TaskExecution], configs: Mapping[str, task_pb2.TaskConfig]
+) -> Dict[str, str]:
+    """Which missed firings are not made up for, and why: skip does it for none, fire_once for the latest."""
+    by_task: Dict[str, List[task_pb2.TaskExecution]] = {}
+    for item in missed:
+        if item.trigger in ("", SCHEDULE):
+            by_task.setdefault(item.task_id, []).append(item)
+    found: Dict[str, str] = {}
+    for task_id, items in by_task.items():
+        policy = configs[task_id].misfire_policy if task_id in configs else ""
+        latest = max(item.scheduled_time for item in items)
+        for item in items:
+            if policy == SKIP:
+                found[item.execution_id] = "the agent was not running then, and the task skips what it missed"
+            elif policy != FIRE_ALL and item.scheduled_time < latest:
+                found[item.execution_id] = "the agent was not running then; a later one makes up for it"
+    return found
 
 
 def next_attempt(

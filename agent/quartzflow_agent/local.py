@@ -121,13 +121,16 @@ class LocalScheduler:
         if not self.active:
             self._plan(task, plan.next_after(now))
             return
-        since = max(served, utc(task.changed_at), utc(task.fired_at))
+        begun = max(task.changed_at, task.config.schedule_since)
+        since = max(served, utc(begun), utc(task.fired_at))
         if plan.schedule_type == FIXED_DELAY:
             if self._engine.holds_task(task_id):
                 self._waiting.add(task_id)
                 return
             ended = await self._store.call(lambda db: executions.last_end(db, task_id))
-            self._plan(task, plan.next_after(utc(max(ended, task.changed_at))))
+            # One that is overdue begins now: a delay has no times that could be missed.
+            overdue = now - timedelta(seconds=plan.interval_seconds)
+            self._plan(task, plan.next_after(max(utc(max(ended, begun)), overdue)))
             return
         late = now - NOTICE
         times = plan.missed(since, now, MOST_MISSED, until=late) if since < late else []
@@ -172,7 +175,10 @@ class LocalScheduler:
 
     def _instruction(self, config: task_pb2.TaskConfig, moment: datetime) -> task_pb2.TaskExecution:
         """What the server would have sent."""
+        delay = schedule.spread_delay_ms(config.id, self._client_id, config.spread_seconds)
+        # As the server counts it: what is made up for has its whole grace from now on.
         grace = max(timedelta(seconds=config.misfire_grace), LEAST_GRACE)
+        expires = max(moment, utc(self._clock.server_ms())) + grace
         return task_pb2.TaskExecution(
             task_id=config.id,
             task_name=config.name,
@@ -186,8 +192,8 @@ class LocalScheduler:
             concurrency_policy=config.concurrency_policy,
             task_version=config.version,
             trigger=SCHEDULE,
-            expires_at=_ms(moment + grace),
-            delay_ms=schedule.spread_delay_ms(config.id, self._client_id, config.spread_seconds),
+            expires_at=_ms(expires) + delay,
+            delay_ms=delay,
         )
 
 

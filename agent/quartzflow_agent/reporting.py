@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Callable, Iterable, List, Optional
+from typing import Callable, Iterable, List, Optional, Sequence
 
 from quartzflow_agent.client import Link
 from quartzflow_agent.clock import Clock
@@ -109,11 +109,14 @@ class Reporter:
     async def synced(self, answer: SyncAnswered) -> None:
         """A batch was dealt with. Raises StoreError."""
         await self.acknowledged(answer.committed)
+        for key in answer.refused:
+            await self.refused(key, answer.message)
         log.info(
             event(
                 "synced",
                 sent=len(answer.sent),
                 committed=len(answer.committed),
+                refused=len(answer.refused),
                 message=answer.message or "-",
             )
         )
@@ -124,6 +127,20 @@ class Reporter:
         """The server has a day's statistics. Raises StoreError."""
         await self._store.call(lambda db: statistics.mark_synced(db, day, revision))
         self._changed(day)
+
+    async def records_wanted(self, day: str, task_ids: Sequence[str]) -> None:
+        """The server counts fewer executions of that day: send it what it once had. Raises StoreError.
+
+        The day's statistics follow once that is through; what cannot be supplied the server does not ask for twice.
+        """
+        count, self.unacknowledged = await self._store.call(
+            lambda db: (outbox.reopen_day(db, day, task_ids), outbox.count_pending(db))
+        )
+        log.warning(event("records_wanted", day=day, tasks=len(task_ids), records=count))
+        if count:
+            self._changed(day)
+        self._stats_at = 0.0
+        self._wake.set()
 
     async def drain(self, seconds: float) -> None:
         """Wait until the server has everything, while there is one, for so long at most."""
@@ -143,28 +160,29 @@ class Reporter:
             if not self.ready:
                 continue
             try:
-                await self._sync()
-                if self._clock.monotonic() >= self._stats_at and self.ready:
+                synced = await self._sync()
+                if synced and self._clock.monotonic() >= self._stats_at and self.ready:
                     self._stats_at = self._clock.monotonic() + STATS_INTERVAL
                     await self._send_stats()
             except StoreError as error:
                 log.error(event("store_failed", error=error))
 
-    async def _sync(self) -> None:
-        """Send what the server lacks, batch by batch, each once."""
+    async def _sync(self) -> bool:
+        """Send what the server lacks, batch by batch, each once; whether all of it was answered."""
         everything, self._everything = self._everything, False
         batch = await self._next_batch(0, everything)
         if not batch:
-            return
+            return True
         while batch:
             if not await self._send_batch(batch):
                 # The answer is late or lost; the next look comes back to these.
                 self._everything = self._everything or everything
-                return
+                return False
             await asyncio.sleep(BATCH_PAUSE)
             batch = await self._next_batch(batch[-1].row, everything)
         finished = str(self._clock.server_ms())
         await self._store.call(lambda db: set_meta(db, LAST_SYNC, finished))
+        return True
 
     async def _next_batch(self, after: int, everything: bool) -> List[Pending]:
         due_at = 0 if everything else self._clock.server_ms()

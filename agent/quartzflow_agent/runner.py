@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from pathlib import Path
-from typing import Awaitable, Callable, Tuple
+from typing import Awaitable, Callable, Optional, Tuple
 
 from quartzflow_agent.clock import Clock
 from quartzflow_agent.executors.base import Executor, Job, Outcome, Rejected, StartFailed, Stop
@@ -17,7 +17,11 @@ from quartzflow_agent.protocol.text import tail_utf8
 from quartzflow_agent.store.records import CANCELLED, FAILURE, SUCCESS, TIMEOUT, Ending
 
 REPORT_INTERVAL = 10.0  # seconds between two pieces of output (PRD FR-4.2)
-WATCHED_INTERVAL = 1.0  # seconds, while somebody looks
+# seconds, while somebody looks: with the way through the server, it is there within one
+WATCHED_INTERVAL = 0.6
+# Whoever looks says so again three times as often: pages may vanish without a word, and one that closes must not stop
+# what another one reads.
+WATCH_LASTS = 60.0  # seconds
 DEFAULT_TIMEOUT = 300  # seconds, when the instruction has none
 # What an executor gets to end what it runs, before it is given up.
 STOP_LIMIT = TERM_GRACE + 10.0  # seconds
@@ -43,7 +47,8 @@ class Run:
         self._clock = clock
         self._report = report
         self._on_process = on_process
-        self._watched = False
+        self._output: Optional[Output] = None
+        self._watched_until = 0.0  # monotonic
         self._report_at = 0.0  # monotonic; when the next piece of output is due
         self._wake = asyncio.Event()
 
@@ -53,17 +58,21 @@ class Run:
         self._wake.set()
 
     def watch(self, watched: bool) -> None:
-        """Somebody looks at the output, and wants to see it now, or no longer does."""
-        self._watched = watched
+        """Somebody looks at the output, and wants to see it now, or nobody does any more."""
+        self._watched_until = self._clock.monotonic() + WATCH_LASTS if watched else 0.0
         if watched:
             self._report_at = 0.0
         self._wake.set()
+
+    @property
+    def _watched(self) -> bool:
+        return self._clock.monotonic() < self._watched_until
 
     async def execute(self, executor: Executor, log: Path, log_limit: int, scripts: Path) -> Ending:
         """Run it to its end, whatever happens: nothing of what the executor raises gets out."""
         self._progress(0, "")
         try:
-            output = Output(log, log_limit)
+            output = self._output = Output(log, log_limit, secrets_of(self.instruction))
         except OSError as error:
             return self._failed("start_failed", f"the log cannot be written: {error}")
         job = Job(self.instruction, output, scripts, self._on_process, self.stop)
@@ -110,8 +119,7 @@ class Run:
         return WATCHED_INTERVAL if self._watched else REPORT_INTERVAL
 
     def _report_output(self, output: Output) -> None:
-        increment = output.increment(self._watched)
-        if increment is not None:
+        while (increment := output.increment(self._watched)) is not None:
             self._progress(*increment)
 
     def _progress(self, offset: int, text: str) -> None:
@@ -127,9 +135,15 @@ class Run:
             )
         )
 
-    def report_running(self) -> None:
-        """Say once more that it runs: the server may have missed it."""
+    def report_again(self) -> None:
+        """Say once more that it runs, and what it has written: the server may have missed any of it."""
         self._progress(0, "")
+        if self._output is not None:
+            self._output.rewind()
+        if self._watched:
+            self.watch(True)  # nobody could say so while there was no connection
+        self._report_at = 0.0
+        self._wake.set()
 
     def _finished_at(self) -> int:
         # Not the server's clock: what is learned of it while this runs must not change how long it took.

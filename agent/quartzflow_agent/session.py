@@ -12,7 +12,13 @@ from quartzflow_agent import events
 from quartzflow_agent.events import AttemptKey, Event
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
-from quartzflow_agent.protocol.constants import HEARTBEAT_INTERVAL, MAX_FRAME, OFFLINE_AFTER, PONG_TIMEOUT
+from quartzflow_agent.protocol.constants import (
+    HEARTBEAT_INTERVAL,
+    MAX_FRAME,
+    OFFLINE_AFTER,
+    PONG_TIMEOUT,
+    RECORDS_WANTED,
+)
 from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
 # The bridge answers a registration after a database commit: it may be busy with a thousand others.
@@ -183,7 +189,7 @@ class AgentSession:
         self._syncs[msg_id] = [(record.execution_id, record.attempt) for record in records]
 
     def daily_stats(self, report: task_pb2.DailyStatsReport, revision: int) -> None:
-        """A day's statistics; StatsAcknowledged follows."""
+        """A day's statistics; StatsAcknowledged or RecordsWanted follows."""
         msg_id = self._send(pb.MESSAGE_TYPE_DAILY_STATS_REPORT, report, wait_ack=True)
         self._waiting[msg_id] = _Stats(report.date, revision)
 
@@ -248,6 +254,10 @@ class AgentSession:
             if isinstance(subject, _Stats):
                 if ack.status == pb.ACK_STATUS_SUCCESS:
                     found.append(events.StatsAcknowledged(subject.day, subject.revision))
+                elif ack.error == RECORDS_WANTED:
+                    found.append(
+                        events.RecordsWanted(subject.day, ack.result.decode("ascii", "replace").split(","))
+                    )
             elif subject is not None:
                 if ack.status == pb.ACK_STATUS_SUCCESS:
                     committed.append(subject)
@@ -271,9 +281,10 @@ class AgentSession:
             return [events.LogRequested(message)]
         if isinstance(message, task_pb2.OfflineSyncResponse):
             sent = self._syncs.pop(msg_id, [])
-            done = set(message.execution_ids)
+            done, never = set(message.execution_ids), set(message.refused_ids)
             committed = [key for key in sent if key[0] in done]
-            return [events.SyncAnswered(sent, committed, message.message)] if sent else []
+            refused = [key for key in sent if key[0] in never]
+            return [events.SyncAnswered(sent, committed, refused, message.message)] if sent else []
         if isinstance(message, agent_pb2.GoAway):
             return [events.WentAway(list(message.endpoints), message.delay_ms / 1000, message.reason)]
         raise messages.MessageError(f"unexpected {message.DESCRIPTOR.name}")

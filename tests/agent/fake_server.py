@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
-from quartzflow_agent.protocol.constants import ALPN_AGENT, CLOSE_REFUSED
+from quartzflow_agent.protocol.constants import ALPN_AGENT, CLOSE_REFUSED, RECORDS_WANTED
 from quartzflow_agent.protocol.framing import FrameDecoder, encode
 
 
@@ -87,6 +87,8 @@ class FakeServer:
         self.refuses_in_words = True  # False: the answer is lost, and the connection just closes
         self.answers_pings = True
         self.answers_pulls = True
+        self.wants = []  # task ids, for each of the next reports of statistics: records of them are wanted
+        self.refuses = set()  # execution ids of which it takes no record
         self.acknowledges = True  # results, batches, statistics
         self.scheduler_alive = True
         self.clock_ahead = 0  # ms
@@ -190,17 +192,22 @@ class FakeServer:
     def _on_OfflineSyncRequest(self, peer, msg_id, request):
         self.syncs.append(request)
         if self.acknowledges:
+            names = [record.execution_id for record in request.records]
             response = task_pb2.OfflineSyncResponse(
                 success=True,
                 synced_count=len(request.records),
                 server_time=self.now(),
-                execution_ids=[record.execution_id for record in request.records],
+                execution_ids=[name for name in names if name not in self.refuses],
+                refused_ids=[name for name in names if name in self.refuses],
             )
             peer.say(pb.MESSAGE_TYPE_OFFLINE_SYNC_RESPONSE, response, msg_id, wait_ack=False)
 
     def _on_DailyStatsReport(self, peer, msg_id, report):
         self.stats.append(report)
-        if self.acknowledges:
+        if self.wants:
+            wanted = self.wants.pop(0).encode()
+            peer.send(messages.ack(msg_id, pb.ACK_STATUS_FAILURE, result=wanted, error=RECORDS_WANTED))
+        elif self.acknowledges:
             peer.send(messages.ack(msg_id))
 
     def _on_LogChunk(self, peer, msg_id, chunk):

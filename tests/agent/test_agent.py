@@ -235,6 +235,32 @@ async def test_what_the_server_asks_for_again_it_gets_with_its_output(agent, ser
     assert len(server.progresses) == 1
 
 
+async def test_what_the_server_has_lost_it_gets_again_and_the_statistics_after_it(agent, server, home):
+    server.peers[0].execute(now(number=1, config={"command": "echo one"}), now(number=2, task_id="2"))
+    await until(lambda: len(server.results) == 2 and not stored(home, outbox.count_pending))
+    server.wants = ["1"]
+    server.peers[0].close()
+    await until(lambda: len(server.stats) >= 2)
+    assert [(r.execution_id, r.output) for sync in server.syncs for r in sync.records] == [
+        ("exec_1", "one\n")
+    ]
+    day = server.stats[-1].date
+    await until(lambda: stored(home, lambda db: statistics.is_synced(db, day)))
+    assert not stored(home, outbox.count_pending)
+
+
+async def test_what_nobody_can_supply_is_not_asked_about_for_ever(agent, server, home):
+    server.peers[0].execute(now())
+    await until(lambda: server.results and not stored(home, outbox.count_pending))
+    server.wants, server.refuses = ["1,9"], {"exec_1"}
+    server.peers[0].close()
+    await until(lambda: len(server.stats) >= 2)
+    day = server.stats[-1].date
+    await until(lambda: stored(home, lambda db: statistics.is_synced(db, day)))
+    assert len(server.syncs) == 1
+    assert not stored(home, outbox.count_pending)
+
+
 async def test_fires_by_itself_while_there_is_no_server_and_reports_it_later(home, certificates, monkeypatch):
     monkeypatch.setattr(agent_module, "START_GRACE", 0.2)
     config = task_config("7", cron_expr="* * * * * *", config={"command": "echo alone"})

@@ -163,6 +163,29 @@ async def test_does_not_fire_what_was_before_its_time_here(rig):
     assert rig.engine.times == [30]
 
 
+@pytest.mark.parametrize("policy", ["fire_once", "fire_all"])
+async def test_what_was_before_the_schedule_began_is_not_made_up_for(rig, policy):
+    """Enabled or edited while the server's scheduler was dead, and known here for long."""
+    config = task_config(
+        cron_expr="*/10 * * * * *", misfire_policy=policy, schedule_since=START + 571_000, calendar_mode=""
+    )
+    await rig.configure(config, at=-1000, served=0)
+    rig.clock.seconds += 605
+    await rig.alone()
+    assert rig.engine.times == [580, 590, 600]
+
+
+async def test_an_edit_at_the_moment_of_a_firing_does_not_lose_it(rig):
+    await rig.configure(task_config(schedule_since=START - 60_000), at=-1000, served=20)
+    await rig.alone()
+    await rig.clock.advance(59.5, step=59.5)
+    rig.clock.seconds += 0.7  # the minute has come, nobody has looked yet
+    await rig.configure(task_config(schedule_since=START - 60_000, name="renamed", version=6), at=60)
+    await rig.clock.advance(0.1)
+    assert rig.engine.times == [60]
+    assert rig.engine.taken[0].task_name == "renamed"
+
+
 async def test_does_not_fire_again_what_it_knows(rig):
     await rig.configure(task_config(cron_expr="*/5 * * * * *"), at=-1000, served=0)
     await rig.store.call(lambda db: tasks.set_fired(db, "1", START + 5000))
@@ -226,12 +249,31 @@ async def test_a_fixed_delay_goes_on_where_the_server_left_it(rig):
 
 
 async def test_a_spread_is_the_same_each_time_and_within_its_bounds(rig):
-    await rig.configure(task_config(spread_seconds=30), served=0)
+    await rig.configure(task_config(spread_seconds=300, misfire_grace=60), served=0)
     await rig.alone()
     await rig.clock.advance(120, step=10)
     delays = {order.delay_ms for order in rig.engine.taken}
     assert len(delays) == 1
-    assert 0 <= delays.pop() < 30_000
+    (delay,) = delays
+    assert 0 < delay < 300_000
+    # It has its whole grace from the moment at which it is to begin here.
+    assert [o.expires_at - o.scheduled_time - delay for o in rig.engine.taken] == [60_000, 60_000]
+
+
+async def test_what_is_made_up_for_has_its_grace_from_now_on(rig):
+    await rig.configure(task_config(cron_expr="0 * * * *", misfire_grace=3600), at=-90000, served=-5000)
+    rig.clock.seconds += 3500
+    await rig.alone()
+    assert [(o.scheduled_time - START, o.expires_at - START) for o in rig.engine.taken] == [(0, 7_100_000)]
+
+
+async def test_an_overdue_delay_begins_now(rig):
+    await rig.configure(task_config(schedule_type="fixed_delay", interval_seconds=30), at=-9000, served=-9000)
+    rig.clock.seconds += 7200
+    await rig.alone()
+    await rig.clock.advance(1)
+    assert rig.engine.times == [7200]
+    assert rig.engine.taken[0].expires_at > rig.clock.server_ms()
 
 
 async def test_a_new_configuration_counts_at_once(rig):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from quartzflow_agent import events
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
+from quartzflow_agent.protocol.constants import RECORDS_WANTED
 from quartzflow_agent.protocol.framing import FrameDecoder, encode
 from quartzflow_agent.session import CLOSED, READY, AgentSession, Vitals
 
@@ -186,10 +187,11 @@ def test_a_batch_is_answered_by_the_records_that_are_committed(talk):
     talk.session.sync([task_pb2.TaskResult(execution_id=f"e{n}", attempt=1) for n in range(3)], 77)
     ((envelope, request),) = talk.said()
     assert (request.record_count, request.last_sync_time, request.client_id) == (3, 77, "c1")
-    response = task_pb2.OfflineSyncResponse(success=True, execution_ids=["e2", "e0", "stranger"])
+    response = task_pb2.OfflineSyncResponse(execution_ids=["e2", "e0", "stranger"], refused_ids=["e1", "x"])
     (event,) = talk.tell(pb.MESSAGE_TYPE_OFFLINE_SYNC_RESPONSE, response, envelope.msg_id)
     assert event.sent == [("e0", 1), ("e1", 1), ("e2", 1)]
     assert event.committed == [("e0", 1), ("e2", 1)]
+    assert event.refused == [("e1", 1)]
     assert talk.tell(pb.MESSAGE_TYPE_OFFLINE_SYNC_RESPONSE, response, "unknown") == []
 
 
@@ -198,6 +200,16 @@ def test_statistics_are_acknowledged_with_the_revision_that_was_sent(talk):
     talk.session.daily_stats(task_pb2.DailyStatsReport(date="2025-01-09"), 8)
     ((envelope, _),) = talk.said()
     assert talk.hear(messages.ack(envelope.msg_id)) == [events.StatsAcknowledged("2025-01-09", 8)]
+
+
+def test_statistics_may_be_answered_by_a_wish_for_records(talk):
+    talk.register()
+    for _ in range(2):
+        talk.session.daily_stats(task_pb2.DailyStatsReport(date="2025-01-09"), 8)
+    (first, _), (second, _) = talk.said()
+    wish = messages.ack(first.msg_id, pb.ACK_STATUS_FAILURE, error=RECORDS_WANTED, result=b"7,8")
+    assert talk.hear(wish) == [events.RecordsWanted("2025-01-09", ["7", "8"])]
+    assert talk.hear(messages.ack(second.msg_id, pb.ACK_STATUS_FAILURE, error="not readable")) == []
 
 
 def test_every_message_of_a_bridge_becomes_an_event(talk):

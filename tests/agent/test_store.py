@@ -218,6 +218,22 @@ def test_what_got_no_answer_is_due_again_later_and_later(db):
     assert (due(now + 3_599_999), due(now + 3_600_000)) == (0, 1)
 
 
+def test_the_records_of_a_task_and_day_are_opened_again(db):
+    for number in (1, 2, 3):
+        run(db, number)
+    run(db, 4, task_id="2")
+    run(db, 5, started=START + 86_400_000)
+    run(db, 6)
+    executions.add(db, instruction(6, attempt=1, trigger="retry"))  # not over
+    outbox.acknowledge(db, [(f"exec_{n}", 0) for n in (1, 2, 4, 5, 6)])
+    outbox.refuse(db, "exec_3", 0)
+    assert outbox.reopen_day(db, DAY, ["1", "9"]) == 2
+    again = outbox.pending(db, limit=9, max_bytes=10**6)
+    assert [item.result.execution_id for item in again] == ["exec_1", "exec_2"]
+    assert not executions.get(db, "exec_1").synced
+    assert outbox.reopen_day(db, DAY, ["1"]) == 0
+
+
 def test_retention_keeps_what_the_server_does_not_have(db):
     old = START - 9 * 86_400_000
     for number, started in [(1, old), (2, old), (3, START)]:

@@ -65,6 +65,24 @@ def test_an_unchanged_task_keeps_what_is_known_of_it(db):
     assert (task.changed_at, task.fired_at) == (START, START + 60_000)
 
 
+@pytest.mark.parametrize(
+    ("change", "begun"),
+    [
+        ({"name": "renamed", "version": 6}, START),
+        ({"schedule_since": START + 50}, START + 99),
+        ({"enabled": False}, START + 99),
+        ({"local_firing": False}, START + 99),
+    ],
+)
+def test_an_edit_of_other_things_does_not_begin_the_schedule_anew(db, change, begun):
+    tasks.apply(db, config(task_config("1", schedule_since=START - 9), version=5), START)
+    changed = task_config("1", **{"schedule_since": START - 9, **change})
+    tasks.apply(db, config(changed, version=6), START + 99)
+    (task,) = tasks.all_tasks(db)
+    assert task.changed_at == begun
+    assert task.config == changed
+
+
 # --- the thread ---
 
 

@@ -10,10 +10,9 @@ from hypothesis.extra.django import TestCase
 from quartzflow_agent.protocol import task_pb2 as pb
 from quartzflow_agent.schedule import execution_id
 
-from executions_app import daily
 from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Accepted, Progress, Rejected, Result, ingest
-from executions_app.models import Attempt, DailyStats, Execution, ExecutionLog
+from executions_app.models import Attempt, Execution, ExecutionLog
 from quartzflow.execution_status import ExecutionStatus
 from tests import people
 
@@ -118,6 +117,13 @@ class TestOneExecution:
         ingest([ended(name, pb.CANCELLED, failure_reason="cancelled_by_user")])
         assert Execution.objects.get().status == ExecutionStatus.CANCELLED
 
+    @pytest.mark.parametrize("reason", ["expired", "rejected"])
+    def test_what_its_host_would_not_start_is_not_tried_again(self, reason):
+        name = fired(retry_count=3)
+        ingest([ended(name, pb.FAILURE, failure_reason=reason, started_at=0)])
+        row = Execution.objects.get()
+        assert (row.status, row.failure_reason, row.retry_count) == (ExecutionStatus.FAILURE, reason, 0)
+
     def test_the_agents_word_wins_over_the_servers_guess(self):
         name = fired()
         Execution.objects.update(status=4, failure_reason="agent_lost")
@@ -209,24 +215,6 @@ class TestFiredByTheAgentItself:
         report = self.report(people.task(), **wrong)
         assert report.execution_id in ingest([report]).refused
         assert not Execution.objects.exists()
-
-
-@pytest.mark.django_db
-def test_daily_statistics_are_recounted_and_compared():
-    name = fired()
-    ingest([ended(name)])
-    task_id = str(Execution.objects.get().task_id)
-    same = pb.TaskStats(task_id=task_id, success_count=1)
-    assert daily.ingest_daily_stats("web-1", pb.DailyStatsReport(date="2026-03-01", task_stats=[same])) == []
-    row = DailyStats.objects.get()
-    assert (row.success_count, row.total_duration_ms, row.agent_counts) == (1, 100, None)
-    other = pb.TaskStats(task_id=task_id, success_count=2)
-    assert daily.ingest_daily_stats("web-1", pb.DailyStatsReport(date="2026-03-01", task_stats=[other])) == [
-        task_id
-    ]
-    assert DailyStats.objects.get().agent_counts["success_count"] == 2
-    with pytest.raises(ValueError, match="isoformat"):
-        daily.ingest_daily_stats("web-1", pb.DailyStatsReport(date="yesterday"))
 
 
 class TestAnyOrder(TestCase):

@@ -30,6 +30,7 @@ class FakeDomain:
         self.poison = None  # an execution id that makes `ingest` raise
         self.waiting = []
         self.stats = []
+        self.wanted = []  # task ids of which records are wanted, for each of the next reports of statistics
         self.life = []
         self.others = ["other.example:8474"]
         self.unapproved = set()  # ids of quic-flow clients that await approval
@@ -116,6 +117,7 @@ class FakeDomain:
         if not report.date:
             raise ValueError("no date")
         self.stats.append((client_id, report))
+        return self.wanted.pop(0) if self.wanted else []
 
     @property
     def reports(self):

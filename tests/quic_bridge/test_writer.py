@@ -130,6 +130,14 @@ async def test_a_batch_waits_until_the_database_is_back(writer, domain, committe
     assert committed[0][1].committed == {"e"}
 
 
+async def test_a_call_behind_the_reports_finds_them_written(writer, domain, monkeypatch):
+    monkeypatch.setattr(module, "WINDOW", 60)
+    writer.submit([result("e")])
+    assert await writer.call(lambda: len(domain.reports)) == 0
+    assert await writer.call_behind(lambda: len(domain.reports)) == 1
+    assert await writer.call_behind(lambda: len(domain.reports)) == 1
+
+
 async def test_stopping_writes_what_is_there(writer, domain, monkeypatch):
     monkeypatch.setattr(module, "WINDOW", 60)
     writer.submit([Accepted("host-1", "e")])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import os
 from pathlib import Path
-from typing import BinaryIO, Dict, Optional, Tuple
+from typing import BinaryIO, Dict, Iterable, Optional, Tuple
 
 from quartzflow_agent.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+from quartzflow_agent.masking import Mask
 from quartzflow_agent.protocol.constants import ERROR_LIMIT, OUTPUT_LIMIT
 from quartzflow_agent.protocol.text import cut_utf8, tail_utf8
 
@@ -20,8 +21,10 @@ WATCHED_INCREMENT = 32 * 1024  # bytes in one report
 class Output:
     """Takes stdout and stderr in order of arrival. The log file holds UTF-8; what is not becomes U+FFFD."""
 
-    def __init__(self, path: Path, limit: int) -> None:
-        """limit: bytes the file may take; the rest of the output is dropped. Raises OSError."""
+    def __init__(self, path: Path, limit: int, secrets: Iterable[str] = ()) -> None:
+        """limit: bytes the file may take; the rest of the output is dropped. secrets: are never shown. Raises OSError."""
+        self._mask = Mask(secrets)
+        self._masked = {stream: self._mask.stream() for stream in (STDOUT, STDERR)}
         path.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
         self._file: Optional[BinaryIO] = os.fdopen(descriptor, "w+b", buffering=0)
@@ -41,6 +44,7 @@ class Output:
         """What arrived on STDOUT or STDERR. final: nothing more will."""
         # PostgreSQL's text cannot hold NUL, and nobody can read it.
         text = self._decoders[stream].decode(data, final).replace("\0", "\ufffd")
+        text = self._masked[stream].feed(text, final)
         if text:
             self._write(text)
             if stream == STDERR:
@@ -48,7 +52,11 @@ class Output:
 
     def note(self, text: str) -> None:
         """A line of our own."""
-        self._write(f"{text}\n")
+        self._write(self.masked(f"{text}\n"))
+
+    def masked(self, text: str) -> str:
+        """A text about the execution, without its secrets."""
+        return self._mask.whole(text)
 
     def _write(self, text: str) -> None:
         if self._full or self._file is None:
@@ -100,6 +108,10 @@ class Output:
             return None
         self._sent = offset + start + len(text.encode())
         return offset + start, text
+
+    def rewind(self) -> None:
+        """Tell it all again, from the beginning: it may not have arrived."""
+        self._sent = 0
 
     def close(self) -> None:
         """No more output. Idempotent."""

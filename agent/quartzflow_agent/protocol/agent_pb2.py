@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%quartzflow_agent/protocol/agent.proto\x12\x13quartzflow.agent.v1\"\xf7\x02\n\x0fRegisterRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x12\n\ncredential\x18\x02 \x01(\t\x12\x18\n\x10\x65nrollment_token\x18\x03 \x01(\t\x12\x18\n\x10protocol_version\x18\x04 \x01(\x05\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x10\n\x08hostname\x18\x06 \x01(\t\x12\n\n\x02os\x18\x07 \x01(\t\x12\x0c\n\x04\x61rch\x18\x08 \x01(\t\x12@\n\x06labels\x18\t \x03(\x0b\x32\x30.quartzflow.agent.v1.RegisterRequest.LabelsEntry\x12\r\n\x05group\x18\n \x01(\t\x12\x16\n\x0e\x63onfig_version\x18\x0b \x01(\x03\x12\x16\n\x0eunacknowledged\x18\x0c \x01(\x05\x12\x16\n\x0epython_version\x18\r \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9b\x02\n\x10RegisterResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\x12\x12\n\ncredential\x18\x05 \x01(\t\x12\r\n\x05group\x18\x06 \x01(\t\x12\x13\n\x0bserver_time\x18\x07 \x01(\x03\x12\x16\n\x0e\x63onfig_version\x18\x08 \x01(\x03\x12\x1a\n\x12heartbeat_interval\x18\t \x01(\x05\x12\x17\n\x0fscheduler_alive\x18\n \x01(\x08\x12\x11\n\tbridge_id\x18\x0b \x01(\t\x12\x11\n\tendpoints\x18\x0c \x03(\t\x12\x18\n\x10protocol_version\x18\r \x01(\x05\"3\n\nTaskCancel\x12\x15\n\rexecution_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x08LogWatch\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x10\n\x08watching\x18\x02 \x01(\x08\"S\n\x08LogFetch\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x03\"~\n\x08LogChunk\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04last\x18\x06 \x01(\x08\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"=\n\x06GoAway\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\tendpoints\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65lay_ms\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%quartzflow_agent/protocol/agent.proto\x12\x13quartzflow.agent.v1\"\x89\x03\n\x0fRegisterRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x12\n\ncredential\x18\x02 \x01(\t\x12\x18\n\x10\x65nrollment_token\x18\x03 \x01(\t\x12\x18\n\x10protocol_version\x18\x04 \x01(\x05\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x10\n\x08hostname\x18\x06 \x01(\t\x12\n\n\x02os\x18\x07 \x01(\t\x12\x0c\n\x04\x61rch\x18\x08 \x01(\t\x12@\n\x06labels\x18\t \x03(\x0b\x32\x30.quartzflow.agent.v1.RegisterRequest.LabelsEntry\x12\r\n\x05group\x18\n \x01(\t\x12\x16\n\x0e\x63onfig_version\x18\x0b \x01(\x03\x12\x16\n\x0eunacknowledged\x18\x0c \x01(\x05\x12\x16\n\x0epython_version\x18\r \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x0e \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9b\x02\n\x10RegisterResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\x12\x12\n\ncredential\x18\x05 \x01(\t\x12\r\n\x05group\x18\x06 \x01(\t\x12\x13\n\x0bserver_time\x18\x07 \x01(\x03\x12\x16\n\x0e\x63onfig_version\x18\x08 \x01(\x03\x12\x1a\n\x12heartbeat_interval\x18\t \x01(\x05\x12\x17\n\x0fscheduler_alive\x18\n \x01(\x08\x12\x11\n\tbridge_id\x18\x0b \x01(\t\x12\x11\n\tendpoints\x18\x0c \x03(\t\x12\x18\n\x10protocol_version\x18\r \x01(\x05\"3\n\nTaskCancel\x12\x15\n\rexecution_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x08LogWatch\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x10\n\x08watching\x18\x02 \x01(\x08\"S\n\x08LogFetch\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x03\"~\n\x08LogChunk\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x0c\n\x04last\x18\x06 \x01(\x08\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"=\n\x06GoAway\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\tendpoints\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65lay_ms\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_REGISTERREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_REGISTERREQUEST']._serialized_start=63
-  _globals['_REGISTERREQUEST']._serialized_end=438
-  _globals['_REGISTERREQUEST_LABELSENTRY']._serialized_start=393
-  _globals['_REGISTERREQUEST_LABELSENTRY']._serialized_end=438
-  _globals['_REGISTERRESPONSE']._serialized_start=441
-  _globals['_REGISTERRESPONSE']._serialized_end=724
-  _globals['_TASKCANCEL']._serialized_start=726
-  _globals['_TASKCANCEL']._serialized_end=777
-  _globals['_LOGWATCH']._serialized_start=779
-  _globals['_LOGWATCH']._serialized_end=829
-  _globals['_LOGFETCH']._serialized_start=831
-  _globals['_LOGFETCH']._serialized_end=914
-  _globals['_LOGCHUNK']._serialized_start=916
-  _globals['_LOGCHUNK']._serialized_end=1042
-  _globals['_GOAWAY']._serialized_start=1044
-  _globals['_GOAWAY']._serialized_end=1105
+  _globals['_REGISTERREQUEST']._serialized_end=456
+  _globals['_REGISTERREQUEST_LABELSENTRY']._serialized_start=411
+  _globals['_REGISTERREQUEST_LABELSENTRY']._serialized_end=456
+  _globals['_REGISTERRESPONSE']._serialized_start=459
+  _globals['_REGISTERRESPONSE']._serialized_end=742
+  _globals['_TASKCANCEL']._serialized_start=744
+  _globals['_TASKCANCEL']._serialized_end=795
+  _globals['_LOGWATCH']._serialized_start=797
+  _globals['_LOGWATCH']._serialized_end=847
+  _globals['_LOGFETCH']._serialized_start=849
+  _globals['_LOGFETCH']._serialized_end=932
+  _globals['_LOGCHUNK']._serialized_start=934
+  _globals['_LOGCHUNK']._serialized_end=1060
+  _globals['_GOAWAY']._serialized_start=1062
+  _globals['_GOAWAY']._serialized_end=1123
 # @@protoc_insertion_point(module_scope)

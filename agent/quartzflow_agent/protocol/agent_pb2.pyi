@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RegisterRequest(_message.Message):
-    __slots__ = ("client_id", "credential", "enrollment_token", "protocol_version", "agent_version", "hostname", "os", "arch", "labels", "group", "config_version", "unacknowledged", "python_version")
+    __slots__ = ("client_id", "credential", "enrollment_token", "protocol_version", "agent_version", "hostname", "os", "arch", "labels", "group", "config_version", "unacknowledged", "python_version", "features")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class RegisterRequest(_message.Message):
     CONFIG_VERSION_FIELD_NUMBER: _ClassVar[int]
     UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     PYTHON_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     credential: str
     enrollment_token: str
@@ -41,7 +42,8 @@ class RegisterRequest(_message.Message):
     config_version: int
     unacknowledged: int
     python_version: str
-    def __init__(self, client_id: _Optional[str] = ..., credential: _Optional[str] = ..., enrollment_token: _Optional[str] = ..., protocol_version: _Optional[int] = ..., agent_version: _Optional[str] = ..., hostname: _Optional[str] = ..., os: _Optional[str] = ..., arch: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., group: _Optional[str] = ..., config_version: _Optional[int] = ..., unacknowledged: _Optional[int] = ..., python_version: _Optional[str] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, client_id: _Optional[str] = ..., credential: _Optional[str] = ..., enrollment_token: _Optional[str] = ..., protocol_version: _Optional[int] = ..., agent_version: _Optional[str] = ..., hostname: _Optional[str] = ..., os: _Optional[str] = ..., arch: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., group: _Optional[str] = ..., config_version: _Optional[int] = ..., unacknowledged: _Optional[int] = ..., python_version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterResponse(_message.Message):
     __slots__ = ("accepted", "code", "message", "client_id", "credential", "group", "server_time", "config_version", "heartbeat_interval", "scheduler_alive", "bridge_id", "endpoints", "protocol_version")

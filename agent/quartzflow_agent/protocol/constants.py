@@ -5,6 +5,12 @@ from __future__ import annotations
 ALPN_AGENT = "quartzflow-agent-v1"
 ALPN_LEGACY = "quic-backbone-v1"
 PROTOCOL_VERSION = 1
+OLDEST_PROTOCOL = 1  # the earliest version that this side still speaks
+CONFIG_PARTS = "config_parts"  # a configuration may come in parts
+FEATURES = (CONFIG_PARTS,)  # what this agent understands beyond the first edition of its protocol version
+RECORDS_WANTED = (
+    "records wanted"  # the refusal of daily statistics that have more than the server has records of
+)
 DEFAULT_PORT = 8474  # UDP
 
 MAX_FRAME = 10 * 1024 * 1024  # bytes of one encoded frame, without its length prefix

@@ -108,16 +108,20 @@ class TaskConfig(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., executor_type: _Optional[_Union[ExecutorType, str]] = ..., executor_config: _Optional[_Mapping[str, str]] = ..., cron_expr: _Optional[str] = ..., timeout: _Optional[int] = ..., retry_count: _Optional[int] = ..., retry_interval: _Optional[int] = ..., enabled: bool = ..., version: _Optional[int] = ..., schedule_type: _Optional[str] = ..., timezone: _Optional[str] = ..., interval_seconds: _Optional[int] = ..., run_at: _Optional[int] = ..., anchor_at: _Optional[int] = ..., start_at: _Optional[int] = ..., end_at: _Optional[int] = ..., misfire_policy: _Optional[str] = ..., misfire_grace: _Optional[int] = ..., concurrency: _Optional[int] = ..., concurrency_policy: _Optional[str] = ..., local_firing: bool = ..., spread_seconds: _Optional[int] = ..., schedule_since: _Optional[int] = ..., calendar: _Optional[str] = ..., calendar_mode: _Optional[str] = ..., retry_max_interval: _Optional[int] = ...) -> None: ...
 
 class TaskConfigPush(_message.Message):
-    __slots__ = ("tasks", "version", "action", "deleted_task_ids")
+    __slots__ = ("tasks", "version", "action", "deleted_task_ids", "part", "parts")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     DELETED_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[TaskConfig]
     version: int
     action: PushAction
     deleted_task_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskConfig, _Mapping]]] = ..., version: _Optional[int] = ..., action: _Optional[_Union[PushAction, str]] = ..., deleted_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    part: int
+    parts: int
+    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskConfig, _Mapping]]] = ..., version: _Optional[int] = ..., action: _Optional[_Union[PushAction, str]] = ..., deleted_task_ids: _Optional[_Iterable[str]] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ...) -> None: ...
 
 class TaskConfigPull(_message.Message):
     __slots__ = ("version",)
@@ -126,16 +130,20 @@ class TaskConfigPull(_message.Message):
     def __init__(self, version: _Optional[int] = ...) -> None: ...
 
 class TaskConfigResponse(_message.Message):
-    __slots__ = ("tasks", "version", "action", "deleted_task_ids")
+    __slots__ = ("tasks", "version", "action", "deleted_task_ids", "part", "parts")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     DELETED_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[TaskConfig]
     version: int
     action: PushAction
     deleted_task_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskConfig, _Mapping]]] = ..., version: _Optional[int] = ..., action: _Optional[_Union[PushAction, str]] = ..., deleted_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    part: int
+    parts: int
+    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskConfig, _Mapping]]] = ..., version: _Optional[int] = ..., action: _Optional[_Union[PushAction, str]] = ..., deleted_task_ids: _Optional[_Iterable[str]] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ...) -> None: ...
 
 class TaskExecution(_message.Message):
     __slots__ = ("task_id", "task_name", "execution_id", "executor_type", "executor_config", "timeout", "params", "scheduled_time", "run_id", "attempt", "shard_index", "shard_total", "concurrency", "concurrency_policy", "task_version", "trigger", "expires_at", "delay_ms")
@@ -300,15 +308,17 @@ class OfflineSyncRequest(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., last_sync_time: _Optional[int] = ..., record_count: _Optional[int] = ..., records: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ...) -> None: ...
 
 class OfflineSyncResponse(_message.Message):
-    __slots__ = ("success", "message", "synced_count", "server_time", "execution_ids")
+    __slots__ = ("success", "message", "synced_count", "server_time", "execution_ids", "refused_ids")
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     SYNCED_COUNT_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_IDS_FIELD_NUMBER: _ClassVar[int]
     success: bool
     message: str
     synced_count: int
     server_time: int
     execution_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, success: bool = ..., message: _Optional[str] = ..., synced_count: _Optional[int] = ..., server_time: _Optional[int] = ..., execution_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    refused_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, success: bool = ..., message: _Optional[str] = ..., synced_count: _Optional[int] = ..., server_time: _Optional[int] = ..., execution_ids: _Optional[_Iterable[str]] = ..., refused_ids: _Optional[_Iterable[str]] = ...) -> None: ...

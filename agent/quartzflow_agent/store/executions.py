@@ -6,13 +6,23 @@ import sqlite3
 from typing import List, Optional, Sequence, Tuple
 
 from quartzflow_agent.protocol import task_pb2
-from quartzflow_agent.store import outbox, statistics
+from quartzflow_agent.store import outbox, statistics, tasks
 from quartzflow_agent.store.records import PENDING, RUNNING, Added, Ending, Execution, Open, is_end, utc_day
 
 _COLUMNS = (
     "execution_id, task_id, task_name, local, scheduled_at, attempt, status, day, started_at, finished_at, exit_code,"
     " failure_reason, log, synced"
 )
+
+
+def take(
+    db: sqlite3.Connection, instructions: Sequence[task_pb2.TaskExecution], local: bool
+) -> List[Tuple[task_pb2.TaskExecution, Added]]:
+    """Store instructions, each once, and which firings of their tasks are known by them."""
+    for instruction in instructions:
+        if instruction.trigger in ("", "schedule"):
+            tasks.set_fired(db, instruction.task_id, instruction.scheduled_time)
+    return [(instruction, add(db, instruction, local=local)) for instruction in instructions]
 
 
 def add(db: sqlite3.Connection, instruction: task_pb2.TaskExecution, *, local: bool = False) -> Added:

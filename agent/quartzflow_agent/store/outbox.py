@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Iterable, List, Set, Tuple
+from typing import Iterable, List, Sequence, Set, Tuple
 
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.store.records import Pending
@@ -101,3 +101,19 @@ def reopen(db: sqlite3.Connection, execution_id: str, attempt: int) -> None:
     db.execute(
         "UPDATE executions SET synced = 0 WHERE execution_id = ? AND attempt = ?", (execution_id, attempt)
     )
+
+
+def reopen_day(db: sqlite3.Connection, day: str, task_ids: Sequence[str]) -> int:
+    """As `reopen`, for all that these tasks did on a day, as far as the server once took it. Returns how many."""
+    names = [
+        (row["execution_id"], row["attempt"])
+        for task_id in task_ids
+        for row in db.execute(
+            "SELECT execution_id, attempt FROM executions JOIN results USING (execution_id, attempt)"
+            " WHERE task_id = ? AND executions.day = ? AND status >= 2 AND acknowledged = ?",
+            (task_id, day, COMMITTED),
+        )
+    ]
+    for execution_id, attempt in names:
+        reopen(db, execution_id, attempt)
+    return len(names)

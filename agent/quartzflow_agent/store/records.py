@@ -144,5 +144,5 @@ class CachedTask:
     """A task as the server last described it."""
 
     config: task_pb2.TaskConfig
-    changed_at: int  # ms; when the agent got this version
+    changed_at: int  # ms; since when the agent has it with this schedule
     fired_at: int  # ms; 0: never

@@ -73,7 +73,7 @@ CREATE TABLE tasks (
     name    TEXT NOT NULL,
     version INTEGER NOT NULL,
     config  BLOB NOT NULL,                      -- TaskConfig
-    changed_at INTEGER NOT NULL,                -- when this version was applied
+    changed_at INTEGER NOT NULL,                -- since when it has this schedule here
     fired_at INTEGER NOT NULL DEFAULT 0         -- nominal time of the latest scheduled firing we know of
 ) WITHOUT ROWID;
 

@@ -39,7 +39,7 @@ def apply(
     deleting = config.action == task_pb2.DELETE
     removed = {*config.deleted_task_ids, *(task.id for task in config.tasks if deleting)}
     kept = [] if deleting else list(config.tasks)
-    held = {row["task_id"]: row for row in db.execute("SELECT task_id, config FROM tasks")}
+    held = {row["task_id"]: row for row in db.execute("SELECT task_id, config, changed_at FROM tasks")}
     if full:
         removed |= held.keys() - {task.id for task in kept}
     for task in kept:
@@ -47,16 +47,27 @@ def apply(
         if task.id in held and held[task.id]["config"] == text:
             continue
         changes.tasks[task.id] = task
+        begun = held[task.id]["changed_at"] if task.id in held and _goes_on(held[task.id], task) else now
         db.execute(
             "INSERT INTO tasks (task_id, name, version, config, changed_at) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (task_id) DO UPDATE SET name = excluded.name, version = excluded.version,"
             " config = excluded.config, changed_at = excluded.changed_at",
-            (task.id, task.name, task.version, text, now),
+            (task.id, task.name, task.version, text, begun),
         )
     changes.removed = sorted(removed & held.keys())
     db.executemany("DELETE FROM tasks WHERE task_id = ?", [(task_id,) for task_id in changes.removed])
     set_meta(db, CONFIG_VERSION, str(config.version))
     return changes
+
+
+def _goes_on(held: sqlite3.Row, task: task_pb2.TaskConfig) -> bool:
+    """Whether the task fires on as it did: an edit of other things must not cost it a firing."""
+    before = task_pb2.TaskConfig.FromString(held["config"])
+    return task.schedule_since > 0 and (before.schedule_since, before.enabled, before.local_firing) == (
+        task.schedule_since,
+        task.enabled,
+        task.local_firing,
+    )
 
 
 def all_tasks(db: sqlite3.Connection) -> List[CachedTask]:
