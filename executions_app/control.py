@@ -4,7 +4,7 @@ Pages, API and commands call these; they call tasks_app.actions for the task's s
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from quartzflow_agent.schedule import spread_delay_ms
+from quartzflow_agent.substitution import SubstitutionError
 
 from groups_app.models import Client
 from quartzflow.audit import record
@@ -21,10 +22,11 @@ from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
 from tasks_app import actions as task_actions
 from tasks_app import calendars
-from tasks_app.choices import ScheduleType, VersionAction
+from tasks_app.choices import ExecutorType, ScheduleType, VersionAction
 from tasks_app.exchange import Outcome, do_import
 from tasks_app.models import Calendar, Task
 from tasks_app.selectors import still_scheduled
+from tasks_app.substitutions import missing_parameters
 from tasks_app.versions import data_of, get_version
 
 from .choices import ExecutionType, FailureReason
@@ -50,10 +52,12 @@ def do_trigger_task(
     Raises InvalidInput for parameters, NotAllowed, NotFound.
     """
     check(user, task, "trigger")
+    given = check_params(params or {})
+    _check_asked(task, given)
     firing = new_firing(
         task,
         ExecutionType.MANUAL,
-        params=check_params(params or {}),
+        params=given,
         triggered_by=user.get_username()[:150],
         client_ids=None if client_ids is None else frozenset(client_ids),
     )
@@ -61,6 +65,17 @@ def do_trigger_task(
         executions = fire([firing])
         record(user, "task.trigger", task, {"params": dict(firing.params), "run": executions[0].run_id})
     return executions
+
+
+def _check_asked(task: Task, given: Mapping[str, str]) -> None:
+    """Raise InvalidInput for parameters that the task asks for by a placeholder and would not get."""
+    try:
+        missing = missing_parameters(ExecutorType(task.executor_type), task.executor_config, given)
+    except SubstitutionError as error:  # of a task that is older than the placeholders
+        raise InvalidInput({"params": [error.render(_)]}) from error
+    if missing:
+        text = _("The task uses %(names)s, which is not given and has no default.")
+        raise InvalidInput({"params": [text % {"names": ", ".join(missing)}]})
 
 
 def check_params(params: Any) -> dict[str, str]:
@@ -86,6 +101,8 @@ def check_params(params: Any) -> dict[str, str]:
             wrong.append(_("%(name)s: at most 8 KB, without NUL.") % {"name": name})
         else:
             cleaned[name] = text
+    if len({name.upper() for name in cleaned}) < len(cleaned):
+        wrong.append(_("Two names differ only in upper and lower case."))
     if wrong:
         raise InvalidInput({"params": wrong})
     return cleaned

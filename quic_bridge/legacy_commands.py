@@ -11,6 +11,8 @@ from quartzflow_agent.protocol.constants import ERROR_LIMIT, OUTPUT_LIMIT
 from quartzflow_agent.protocol.framing import encode
 from quartzflow_agent.protocol.messages import now_ms
 from quartzflow_agent.protocol.text import cut_utf8, tail_utf8
+from quartzflow_agent.script_text import fill_script, variable
+from quartzflow_agent.substitution import PARAMS, Placeholder, SubstitutionError, placeholders, rewrite
 
 MAX_TIMEOUT = 300  # seconds; the client runs nothing for longer
 # A quic-flow client gives its handler this long, in seconds, whatever timeout the command has; then it answers this.
@@ -20,7 +22,7 @@ STREAM_LIMIT = 10 * 1024  # bytes to which the client cuts stdout and stderr
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 SHELLS = ("", "sh", "/bin/sh")
-SETTINGS = frozenset({"command", "interpreter", "work_dir", "env", "umask"})
+SETTINGS = frozenset({"command", "interpreter", "work_dir", "env", "umask", "parameters"})
 
 
 class Unsupported(Exception):
@@ -63,7 +65,7 @@ def shell_payload(instruction: task_pb2.TaskExecution) -> dict[str, Any]:
     lines = [f"export {name}={shlex.quote(value)}" for name, value in _environment(instruction).items()]
     if umask := config.get("umask", ""):
         lines.append(f"umask {shlex.quote(umask)}")
-    text = "\n".join([*lines, command])
+    text = "\n".join([*lines, _filled(command, _params(instruction))])
     if "\0" in text:
         raise Unsupported("command, parameters and variables must not contain NUL")
     payload: dict[str, Any] = {"command": text, "timeout": min(max(instruction.timeout, 1), MAX_TIMEOUT)}
@@ -81,8 +83,9 @@ def _environment(instruction: task_pb2.TaskExecution) -> dict[str, str]:
             given = None
         if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
             raise Unsupported("env must be a JSON object of texts")
-        found.update(given)
-    found.update({f"QF_PARAM_{name.upper()}": value for name, value in instruction.params.items()})
+        params = _params(instruction)
+        found.update({name: _replaced(value, params) for name, value in given.items()})
+    found.update({variable(name): value for name, value in _params(instruction).items()})
     for name in found:
         if not NAME.match(name):
             raise Unsupported(f"{name!r} is no name for an environment variable")
@@ -94,6 +97,40 @@ def _environment(instruction: task_pb2.TaskExecution) -> dict[str, str]:
         "QF_SHARD_INDEX": str(instruction.shard_index),
         "QF_SHARD_TOTAL": str(instruction.shard_total),
     }
+
+
+def _params(instruction: task_pb2.TaskExecution) -> dict[str, str]:
+    """The parameters by their upper-case names, defaults among them."""
+    try:
+        defaults = json.loads(instruction.executor_config.get("parameters", "") or "{}")
+    except ValueError:
+        defaults = None
+    if not isinstance(defaults, dict) or not all(isinstance(value, str) for value in defaults.values()):
+        raise Unsupported("parameters must be a JSON object of texts")
+    return {name.upper(): value for given in (defaults, instruction.params) for name, value in given.items()}
+
+
+def _filled(command: str, params: dict[str, str]) -> str:
+    try:
+        for one in placeholders(command):
+            _value(one, params)
+        return fill_script(command, "sh")
+    except SubstitutionError as error:
+        raise Unsupported(str(error)) from error
+
+
+def _replaced(text: str, params: dict[str, str]) -> str:
+    try:
+        return rewrite(text, lambda one: _value(one, params))
+    except SubstitutionError as error:
+        raise Unsupported(str(error)) from error
+
+
+def _value(one: Placeholder, params: dict[str, str]) -> str:
+    value = params.get(one.name.upper()) if one.namespace == PARAMS else None
+    if value is None:
+        raise Unsupported(f"{one.text} is not given and has no default")
+    return value
 
 
 def begins_at(instruction: task_pb2.TaskExecution) -> int:

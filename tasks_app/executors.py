@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 from django.utils.translation import gettext as _
 
 from .choices import ExecutorType
+from .substitutions import DEFAULTS, check_placeholders
 
 MAX_TEXT = 64 * 1024
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -60,6 +62,19 @@ def _environment(given: Any) -> dict[str, str]:
             raise _Wrong(_("%(name)s is no name for an environment variable.") % {"name": name})
         if name.startswith("QF_"):
             raise _Wrong(_("%(name)s: names that begin with QF_ are set by Quartz-Flow.") % {"name": name})
+    return value
+
+
+def _parameters(given: Any) -> dict[str, str]:
+    value = _named_texts(given)
+    for name in value:
+        if not PARAM_NAME.match(name):
+            raise _Wrong(
+                _("%(name)s: a name has letters, digits and underscores and begins with a letter.")
+                % {"name": name}
+            )
+    if len({name.upper() for name in value}) < len(value):
+        raise _Wrong(_("Two names differ only in upper and lower case."))
     return value
 
 
@@ -120,6 +135,7 @@ KEYS: dict[ExecutorType, dict[str, tuple[bool, Callable[[Any], Any]]]] = {
         "env": (False, _environment),
         "run_as": (False, _line),
         "umask": (False, _umask),
+        DEFAULTS: (False, _parameters),
     },
     ExecutorType.HTTP: {
         "url": (True, _url),
@@ -128,10 +144,12 @@ KEYS: dict[ExecutorType, dict[str, tuple[bool, Callable[[Any], Any]]]] = {
         "body": (False, _text),
         "expected_status": (False, _statuses),
         "verify_tls": (False, _boolean),
+        DEFAULTS: (False, _parameters),
     },
     ExecutorType.PLUGIN: {
         "plugin": (True, _line),
         "params": (False, _object),
+        DEFAULTS: (False, _parameters),
     },
 }
 
@@ -161,4 +179,6 @@ def check_executor_config(executor: ExecutorType, config: Any) -> tuple[dict[str
             continue
         if required and isinstance(value, str) and not value.strip():
             wrong.append(_("%(key)s: required.") % {"key": key})
+    if not wrong:
+        wrong = check_placeholders(executor, cleaned)
     return cleaned, wrong

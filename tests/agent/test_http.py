@@ -156,3 +156,36 @@ async def test_of_a_long_answer_the_start_is_read(site, job):
 async def test_settings_that_make_no_sense_are_rejected(job, config, message):
     with pytest.raises(Rejected, match=message):
         await HttpExecutor().run(job(**config))
+
+
+async def test_placeholders_are_filled_in_and_other_parameters_sent_as_headers(site, job):
+    wanted = job(
+        {"Name": 'a/b "c"', "city": "北京"},
+        url=site.url + "/x/{{ params.name }}?n={{ params.n }}",
+        method="POST",
+        headers='{"Content-Type": "application/json", "X-Number": "{{ params.n }}"}',
+        body='{"name": "{{ params.name }}", "n": {{ params.n }}}',
+        parameters='{"n": 7}',
+    )
+    outcome = await HttpExecutor().run(wanted)
+    line, fields, body = site.requests[0]
+    assert outcome.reason == ""
+    assert line == "POST /x/a%2Fb%20%22c%22?n=7 HTTP/1.1"
+    assert (fields["x-number"], json.loads(body)) == ("7", {"name": 'a/b "c"', "n": 7})
+    assert (fields["x-qf-param-city"], "x-qf-param-name" in fields) == ("北京", False)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"url": "http://{{ params.x }}/"}, "scheme, host and port of the address are fixed"),
+        ({"headers": '{"A": "{{ params.x }}"}'}, "one line without control characters"),
+        ({"body": "{{ params.y }}"}, "the parameter 'y' is not given"),
+        ({"body": "{{ secrets.Y }}"}, "has not been filled in by the server"),
+        ({}, "'X' cannot be sent as a header"),
+    ],
+)
+async def test_a_request_that_a_parameter_would_break_is_rejected(site, job, config, message):
+    with pytest.raises(Rejected, match=message):
+        await HttpExecutor().run(job({"x": "a\r\nb"}, **{"url": site.url, **config}))
+    assert site.requests == []

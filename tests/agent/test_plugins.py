@@ -1,5 +1,6 @@
 """Plugins: their parameters, those that are built in, and how they run."""
 
+import json
 import os
 import textwrap
 import time
@@ -252,3 +253,25 @@ async def test_a_crash_is_a_failure_with_its_traceback(job, broken_plugin, home)
 async def test_nobody_replaces_a_built_in_plugin(job, broken_plugin, home):
     wanted = job(plugin="disk_check", params='{"max_percent": 100}')
     assert (await PluginExecutor(ProcessRunner(home.root)).run(wanted)).exit_code == 0
+
+
+async def test_placeholders_in_a_plugins_parameters_are_filled_in(job, tmp_path, home):
+    (tmp_path / "web").mkdir()
+    params = json.dumps({"directory": f"{tmp_path}/{{{{ params.app }}}}", "patterns": ["{{ params.kind }}"]})
+    wanted = job(
+        {"app": "web", "dry_run": "true"}, plugin="log_cleanup", params=params, parameters='{"kind": "*.log"}'
+    )
+    outcome = await PluginExecutor(ProcessRunner(home.root)).run(wanted)
+    assert (outcome.exit_code, wanted.output.head) == (0, "0 files would be deleted, 0.0 MiB\n")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ('{"directory": "{{ params.app }}"}', "the parameter 'app' is not given"),
+        ('{"directory": ["{{ params.app"]}', "a placeholder is written"),
+    ],
+)
+async def test_placeholders_that_a_plugin_cannot_have_are_rejected(job, params, message, home):
+    with pytest.raises(Rejected, match=message):
+        await PluginExecutor(ProcessRunner(home.root)).run(job(plugin="log_cleanup", params=params))

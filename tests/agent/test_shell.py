@@ -324,3 +324,34 @@ async def test_one_look_at_the_processes_serves_many(bench, monkeypatch):
     assert {outcome.exit_code for outcome in outcomes} == {143}
     assert len(looks) <= 8
     assert not any(map(alive, bench.pids))
+
+
+async def test_placeholders_become_the_parameters_or_their_defaults(bench):
+    outcome = await bench.run(
+        'printf "%s|" {{ params.Day }} "of {{ params.zone }}" "$GIVEN"',
+        params={"day": "$(exit 3); mon day"},
+        parameters='{"zone": "north", "day": "sunday"}',
+        env='{"GIVEN": "in {{ params.zone }}"}',
+    )
+    assert (outcome.exit_code, bench.output) == (0, "$(exit 3); mon day|of north|in north|")
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "message"),
+    [
+        (
+            "echo {{ params.day }}",
+            {},
+            r"\{\{ params.day \}\}: the parameter 'day' is not given and has no default",
+        ),
+        ("echo '{{ params.x }}'", {}, "stands in single quotes"),
+        ("echo {{ params.x }}", {"interpreter": "php"}, "not filled in for php"),
+        ("true", {"env": '{"A": "{{ params.day }}"}'}, "the parameter 'day' is not given"),
+        ("true", {"env": '{"A": "{{ params.day"}'}, "a placeholder is written"),
+        ("true", {"env": '{"A": "{{ secrets.KEY }}"}'}, "has not been filled in by the server"),
+        ("true", {"parameters": '{"X": "1", "x": "2"}'}, "'x' is there twice"),
+    ],
+)
+async def test_placeholders_that_cannot_be_filled_in_are_rejected(bench, command, config, message):
+    with pytest.raises(Rejected, match=message):
+        await bench.run(command, params={"x": "1"}, **config)

@@ -22,6 +22,7 @@ from quartzflow.execution_status import ExecutionStatus
 from tasks_app.actions import do_update_task
 from tasks_app.dependencies import check_dependencies, find_cycle
 from tasks_app.models import Task, TaskDependency
+from tasks_app.substitutions import UPSTREAM
 from tests import people
 
 pytestmark = pytest.mark.usefixtures("each_database")
@@ -84,6 +85,7 @@ def test_a_task_runs_after_the_ends_that_it_waits_for(kicks, condition, ends):
     if condition == "always":
         assert last.params["upstream_run_id"] == row.run_id
         assert last.params["upstream_status"] == "cancelled"
+        assert set(last.params) == UPSTREAM
 
 
 def test_it_waits_for_the_last_host_and_runs_once(kicks):

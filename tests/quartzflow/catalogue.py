@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVER = ROOT / "quartzflow" / "locale" / "zh_Hans" / "LC_MESSAGES"
 AGENT = ROOT / "agent" / "quartzflow_agent"
 AGENT_CATALOGUE = AGENT / "locale" / "zh_CN" / "LC_MESSAGES" / "quartzflow_agent.po"
-SHARED = {"calendars.py", "cron.py", "schedule.py", "wallclock.py", "zones.py"}
+SHARED = {
+    "calendars.py", "cron.py", "request_text.py", "schedule.py", "script_text.py", "substitution.py", "wallclock.py",
+    "zones.py",
+}  # fmt: skip
 MARKS = {"_", "_lazy", "gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy"}
 APPS = ("quartzflow", "groups_app", "tasks_app", "executions_app", "quic_bridge")
 

@@ -222,3 +222,30 @@ def test_a_cut_stream_is_marked():
     message = commands.pb.AckMessage(msg_id="e1", status=1, result=json.dumps(body).encode())
     result = commands.read_answer(instruction(timeout=10), int(time.time() * 1000) - 11_000, message)
     assert (result.output, result.status) == ("?", task_pb2.TIMEOUT)
+
+
+def test_placeholders_are_filled_in_before_it_is_sent():
+    config = {
+        "command": 'printf \'%s.\' {{ params.day }} "at {{ params.hour }}" "$GIVEN"',
+        "env": '{"GIVEN": "on {{ params.day }}"}',
+        "parameters": '{"hour": "9", "day": "never"}',
+    }
+    item = instruction(executor_config=config, params={"Day": "$(exit 3)'\""})
+    text = commands.shell_payload(item)["command"]
+    printed = subprocess.run(["sh", "-c", text], capture_output=True, check=True)
+    assert printed.stdout == b"$(exit 3)'\".at 9.on $(exit 3)'\"."
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"command": "echo {{ params.day }}"}, "is not given and has no default"),
+        ({"command": "echo '{{ params.x }}'"}, "in single quotes"),
+        ({"command": "true", "env": '{"A": "{{ secrets.A }}"}'}, "is not given"),
+        ({"command": "true", "env": '{"A": "{{ params.x"}'}, "a placeholder is written"),
+        ({"command": "true", "parameters": "[]"}, "parameters must be a JSON object of texts"),
+    ],
+)
+def test_placeholders_that_cannot_be_filled_in_are_refused(config, message):
+    with pytest.raises(commands.Unsupported, match=message):
+        commands.check(instruction(executor_config=config, params={"x": "1"}))

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, FrozenSet, Mapping, Optional, Protocol
 
 from quartzflow_agent.executors.output import Output
+from quartzflow_agent.masking import SETTING as SECRETS_SETTING
 from quartzflow_agent.protocol import task_pb2
+from quartzflow_agent.script_text import PARAM_PREFIX
+from quartzflow_agent.substitution import SECRETS, Placeholder, SubstitutionError, rewrite
 
 PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+DEFAULTS = "parameters"  # the setting of every executor with the values of parameters that are not given
 MAX_PARAMS = 128 * 1024  # bytes of all parameters together; the system allows some MB for the environment
 # Of the agent's own environment, what is its own business.
 PRIVATE_PREFIXES = ("QUICFLOW_", "QF_")
@@ -77,7 +81,7 @@ class Job:
 
     def check_settings(self, known: FrozenSet[str]) -> None:
         """Raise Rejected for settings this executor does not have: better not at all than not as meant."""
-        unknown = sorted(set(self.config) - known)
+        unknown = sorted(set(self.config) - known - {DEFAULTS, SECRETS_SETTING})
         if unknown:
             raise Rejected(f"unknown setting: {', '.join(unknown)}")
 
@@ -98,11 +102,12 @@ class Job:
         """The agent's environment without its own variables, then `more`, then what the execution is about.
 
         Parameters reach a process in no other way, so nothing in them is ever read as code. Raises Rejected.
+        In `more`, placeholders are filled in with the text as it is.
         """
         instruction = self.instruction
         env = {key: value for key, value in os.environ.items() if not key.startswith(PRIVATE_PREFIXES)}
-        env.update(more)
-        env.update(self.parameters("QF_PARAM_"))
+        env.update({name: self.fill(value) for name, value in more.items()})
+        env.update(self.parameters(PARAM_PREFIX))
         env.update(
             QF_TASK_ID=instruction.task_id,
             QF_TASK_NAME=instruction.task_name,
@@ -118,17 +123,41 @@ class Job:
         return env
 
     def parameters(self, prefix: str) -> Dict[str, str]:
-        """The parameters with prefixed, upper-case names. Raises Rejected."""
+        """The parameters, defaults among them, with prefixed, upper-case names. Raises Rejected."""
         found: Dict[str, str] = {}
-        for name, value in self.instruction.params.items():
-            if not PARAM_NAME.fullmatch(name):
-                raise Rejected(f"parameter {name!r}: a name has letters, digits and _, 64 at most")
-            if "\0" in value:
-                raise Rejected(f"parameter {name!r} contains NUL")
-            found[prefix + name.upper()] = value
+        for given in (self.json_object(DEFAULTS), self.instruction.params):
+            own: Dict[str, str] = {}
+            for name, value in given.items():
+                if not PARAM_NAME.fullmatch(name):
+                    raise Rejected(f"parameter {name!r}: a name has letters, digits and _, 64 at most")
+                if "\0" in value:
+                    raise Rejected(f"parameter {name!r} contains NUL")
+                if prefix + name.upper() in own:
+                    raise Rejected(f"parameter {name!r} is there twice: upper and lower case do not differ")
+                own[prefix + name.upper()] = value
+            found.update(own)
         if sum(len(name) + len(value.encode()) for name, value in found.items()) > MAX_PARAMS:
             raise Rejected(f"the parameters are longer than {MAX_PARAMS} bytes")
         return found
+
+    def value(self, one: Placeholder) -> str:
+        """What a placeholder stands for. Raises Rejected."""
+        if one.namespace == SECRETS:
+            secret = self.json_object(SECRETS_SETTING).get(one.name)
+            if secret is None:
+                raise Rejected(f"{one.text}: the server has no such secret, or cannot open it")
+            return secret
+        found = self.parameters("").get(one.name.upper())
+        if found is None:
+            raise Rejected(f"{one.text}: the parameter {one.name!r} is not given and has no default")
+        return found
+
+    def fill(self, text: str) -> str:
+        """The text with its placeholders replaced by their values, as they are. Raises Rejected."""
+        try:
+            return rewrite(text, self.value)
+        except SubstitutionError as error:
+            raise Rejected(str(error)) from error
 
 
 def rfc3339(milliseconds: int) -> str:

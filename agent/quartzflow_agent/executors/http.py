@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import FrozenSet, Optional, cast
+from typing import Dict, FrozenSet, Optional, Tuple, cast
 
 import httpx
 
 from quartzflow_agent.executors.base import Job, Outcome, Rejected
 from quartzflow_agent.executors.output import STDOUT
+from quartzflow_agent.request_text import fill_body, fill_header, fill_url
+from quartzflow_agent.substitution import SubstitutionError, find
 
 SETTINGS = frozenset({"url", "method", "headers", "body", "expected_status", "verify_tls"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -19,7 +21,10 @@ MAX_BODY = 1024 * 1024  # bytes of the answer that are read
 
 class HttpExecutor:
     """Settings: url (required), method (GET), headers (JSON object), body, expected_status (JSON list; 200..299),
-    verify_tls (true). Parameters are sent as headers X-QF-Param-NAME. Redirects are not followed.
+    verify_tls (true), parameters (JSON object: defaults). Redirects are not followed.
+
+    `{{ params.NAME }}` in url, headers and body is filled in, quoted for its place, see request_text; parameters that
+    no placeholder names are sent as headers X-QF-Param-NAME.
     """
 
     async def run(self, job: Job) -> Outcome:
@@ -77,23 +82,54 @@ def _request(job: Job) -> httpx.Request:
     method = (job.config.get("method", "") or "GET").upper()
     if method not in METHODS:
         raise Rejected(f"method {method!r} is none of {', '.join(sorted(METHODS))}")
-    headers = {
-        "Accept-Encoding": "identity",
-        "X-QF-Task-Id": job.instruction.task_id,
-        "X-QF-Execution-Id": job.instruction.execution_id,
-        **job.parameters("X-QF-Param-"),
-        **job.json_object("headers"),
-    }
-    body = job.config.get("body", "")
     try:
+        url, own, body = _filled(job)
+        headers = {
+            "Accept-Encoding": "identity",
+            "X-QF-Task-Id": job.instruction.task_id,
+            "X-QF-Execution-Id": job.instruction.execution_id,
+            **_unnamed(job),
+            **own,
+        }
         request = httpx.Request(
-            method, job.config.get("url", ""), headers=headers, content=body.encode() if body else None
+            method,
+            url,
+            headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+            content=body.encode() if body else None,
         )
+    except SubstitutionError as error:
+        raise Rejected(str(error)) from error
     except (httpx.InvalidURL, ValueError) as error:
         raise Rejected(f"the request cannot be made: {error}") from error
     if request.url.scheme not in ("http", "https") or not request.url.host:
         raise Rejected("url must start with http:// or https:// and name a host")
     return request
+
+
+def _filled(job: Job) -> Tuple[str, Dict[str, str], str]:
+    """Address, headers and body, values put in."""
+    templates = job.json_object("headers")
+    headers = {name: fill_header(value, job.value) for name, value in templates.items()}
+    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    body = fill_body(job.config.get("body", ""), content_type, job.value)
+    return fill_url(job.config.get("url", ""), job.value), headers, body
+
+
+def _unnamed(job: Job) -> Dict[str, str]:
+    """Headers for the parameters that nothing asks for."""
+    config = job.config
+    named = find(
+        "\n".join((config.get("url", ""), config.get("body", ""), *job.json_object("headers").values()))
+    )
+    used = {name.upper() for _, name in named}
+    headers = {}
+    for name, value in job.parameters("").items():
+        if name in used:
+            continue
+        if any((char < " " and char != "\t") or char == "\x7f" for char in value):
+            raise Rejected(f"parameter {name!r} cannot be sent as a header: it has control characters")
+        headers[f"X-QF-Param-{name}"] = value
+    return headers
 
 
 def _expected(text: str) -> Optional[FrozenSet[int]]:

@@ -11,6 +11,8 @@ from typing import Any, Dict, List, Optional
 
 from quartzflow_agent.executors.base import Job, Outcome, Rejected, StartFailed
 from quartzflow_agent.executors.process import ProcessRunner
+from quartzflow_agent.script_text import fill_script
+from quartzflow_agent.substitution import SubstitutionError, placeholders
 
 SETTINGS = frozenset({"command", "interpreter", "work_dir", "env", "run_as", "umask"})
 # The option with which an interpreter takes a script as an argument.
@@ -20,7 +22,12 @@ MAX_INLINE = 100_000  # bytes; the system's limit for one argument is 128 KiB
 
 
 class ShellExecutor:
-    """Settings: command (required), interpreter (sh), work_dir, env (JSON object), run_as, umask (octal)."""
+    """Settings: command (required), interpreter (sh), work_dir, env (JSON object), run_as, umask (octal),
+    parameters (JSON object: defaults).
+
+    `{{ params.NAME }}` in the command becomes the environment variable of that parameter, see script_text; in env
+    it becomes its text.
+    """
 
     def __init__(self, runner: ProcessRunner) -> None:
         self._runner = runner
@@ -33,6 +40,7 @@ class ShellExecutor:
             raise Rejected("command is empty")
         if "\0" in command:
             raise Rejected("command contains NUL")
+        command = _filled(job, command)
         user = _user(job.config.get("run_as", ""))
         env = job.environment({**job.json_object("env"), **_user_environment(user)})
         options = _options(user, job.config.get("umask", ""), job.config.get("work_dir", ""))
@@ -50,6 +58,15 @@ class ShellExecutor:
             if script is not None:
                 script.unlink()
         return outcome
+
+
+def _filled(job: Job, command: str) -> str:
+    try:
+        for one in placeholders(command):
+            job.value(one)
+        return fill_script(command, job.config.get("interpreter", ""))
+    except SubstitutionError as error:
+        raise Rejected(str(error)) from error
 
 
 def _find(interpreter: str) -> str:

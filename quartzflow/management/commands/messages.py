@@ -14,7 +14,10 @@ AGENT = Path("agent") / "quartzflow_agent"
 # The agent is a distribution of its own and has its own catalogue, by the name that LANG has for the language.
 AGENT_CATALOGUE = AGENT / "locale" / "zh_CN" / "LC_MESSAGES" / "quartzflow_agent.po"
 # The server shows what these say too.
-SHARED = {"calendars.py", "cron.py", "schedule.py", "wallclock.py", "zones.py"}
+SHARED = {
+    "calendars.py", "cron.py", "request_text.py", "schedule.py", "script_text.py", "substitution.py", "wallclock.py",
+    "zones.py",
+}  # fmt: skip
 IGNORED = [".venv/*", "data/*", "tests/*", "static/vendor/*", "staticfiles/*", "docs/*", f"{AGENT}/locale/*"]
 XGETTEXT = ["xgettext", "--from-code=UTF-8", "--language=Python", "--keyword=gettext_noop", "--no-wrap"]
 
