@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from groups_app.models import Client, Group
+from groups_app.rules import check_may_rule, moves
 from quartzflow.audit import record
 from quartzflow.errors import Conflict
 from quartzflow.execution_status import LIVE, ExecutionStatus
@@ -68,6 +69,26 @@ def do_move_clients(
     for client in moved:
         client.group = group
     return len(moved)
+
+
+def do_apply_rules(user: User | None, *, only_without_group: bool = False) -> int:
+    """Put the hosts that are there where the assignment rules say (FR-3.2). Returns how many moved.
+
+    Hosts that no rule takes stay where they are. Raises NotAllowed, Conflict.
+    """
+    if user is not None:
+        check_may_rule(user)
+    count = 0
+    with transaction.atomic():
+        lock(PLACEMENT)
+        by_group: dict[Group, list[Client]] = {}
+        for move in moves(only_without_group=only_without_group):
+            by_group.setdefault(move.rule.group, []).append(move.client)
+        for group, clients in by_group.items():
+            count += do_move_clients(user, clients, group)
+        if count:
+            record(user or "system", "rule.apply", None, {"moved": count}, name=_("Assignment rules"))
+    return count
 
 
 def check_move(user: User, clients: Iterable[Client], group: Group | None) -> None:

@@ -15,7 +15,8 @@ from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.permissions import User, allowed, check, check_create
 
 from .choices import ClientApproval, ClientKind
-from .models import Client, EnrollmentToken, Group
+from .models import AssignmentRule, Client, EnrollmentToken, Group
+from .rules import check_may_rule
 from .secrets import ENROLLMENT_PREFIX, new_token, token_hash
 from .selectors import bridges_of, clients_for
 
@@ -53,13 +54,17 @@ def _state(group: Group) -> dict[str, Any]:
 
 
 def do_delete_group(user: User, group: Group) -> None:
-    """Delete a group without bound tasks; its hosts stay, without a group. Raises Conflict naming the tasks."""
+    """Delete a group; its hosts stay, without one. Raises Conflict naming the tasks or rules that are bound to it."""
     check(user, group, "delete")
     try:
         with transaction.atomic():
             record(user, "group.delete", group, _state(group))
             group.delete()
     except ProtectedError as error:
+        rules = [str(row) for row in error.protected_objects if isinstance(row, AssignmentRule)]
+        if rules:
+            words = _("Assignment rules lead to this group: %(names)s. Change or delete them first.")
+            raise Conflict(words % {"names": ", ".join(sorted(rules)[:5])}) from error
         names = ", ".join(sorted({str(getattr(row, "task", row)) for row in error.protected_objects})[:5])
         raise Conflict(
             _("Tasks are bound to this group: %(names)s. Unbind them first.") % {"names": names}
@@ -67,15 +72,26 @@ def do_delete_group(user: User, group: Group) -> None:
 
 
 def do_create_enrollment_token(
-    user: User | None, group: Group, *, max_uses: int = 1, hours: float = 24, note: str = ""
+    user: User | None,
+    group: Group | None,
+    *,
+    max_uses: int = 1,
+    hours: float = 24,
+    note: str = "",
+    allow_wish: bool = False,
 ) -> tuple[EnrollmentToken, str]:
     """Make a token that lets agents into a group. Returns the row and the token itself, which is not kept.
 
-    `user` None: the server's own set-up. Raises InvalidInput, NotAllowed.
+    group:      None: the assignment rules choose; for that one has to manage the hosts of all groups
+    allow_wish: where no rule fits, the host comes into the group that it asks for (`quicflow agent join --group`)
+    user:       None: the server's own set-up
+
+    Raises InvalidInput, NotAllowed.
     """
-    if user is not None:
-        check(user, group, "manage_hosts")
+    _check_token_group(user, group)
     errors: dict[str, list[str]] = {}
+    if allow_wish and group is not None:
+        errors["allow_wish"] = [_("Only where the rules choose the group.")]
     if not 1 <= max_uses <= 100_000:
         errors["max_uses"] = [_("Between 1 and 100000.")]
     if not 0 < hours <= 24 * 365:
@@ -90,25 +106,41 @@ def do_create_enrollment_token(
         prefix=token[:8],
         note=note,
         group=group,
+        allow_wish=allow_wish,
         max_uses=max_uses,
         expires_at=timezone.now() + timedelta(hours=hours),
         created_by=user,
     )
     with transaction.atomic():
         row.save()
-        changes = {"group": group.name, "max_uses": max_uses, "expires_at": row.expires_at, "note": note}
+        changes = {
+            "group": group.name if group else None,
+            "max_uses": max_uses,
+            "expires_at": row.expires_at,
+            "note": note,
+        }
+        if allow_wish:
+            changes["allow_wish"] = True
         record(user or "system", "enrollment_token.create", row, changes)
     return row, token
 
 
 def do_revoke_enrollment_token(user: User | None, token: EnrollmentToken) -> None:
     """No further host gets in by it; those that did stay. Raises NotAllowed; Conflict when it was revoked before."""
-    if user is not None:
-        check(user, token.group, "manage_hosts")
+    _check_token_group(user, token.group)
     with transaction.atomic():
         if not EnrollmentToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
             raise Conflict(_("The token has been revoked already."))
         record(user or "system", "enrollment_token.revoke", token)
+
+
+def _check_token_group(user: User | None, group: Group | None) -> None:
+    if user is None:
+        return
+    if group is not None:
+        check(user, group, "manage_hosts")
+    else:
+        check_may_rule(user)
 
 
 def may_manage(user: User, client: Client) -> bool:

@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -34,6 +34,7 @@ VALIDITY = (
     (7 * 24, _lazy("7 days")),
     (30 * 24, _lazy("30 days")),
 )
+BY_RULES = -1  # the group of a token that has none
 SHOWN = 20  # hosts that have joined, on the page that waits for them
 # From a copy of the product: its agent/ directory is all that a host needs.
 INSTALL_COMMAND = "python3 -m venv quicflow && . quicflow/bin/activate && pip install ./agent"
@@ -50,14 +51,26 @@ class HostForm(forms.Form):
         label=_lazy("Hosts"), initial=1, min_value=1, max_value=100_000, help_text=_lazy("How many may join.")
     )
     hours = forms.TypedChoiceField(label=_lazy("Valid for"), coerce=int, choices=VALIDITY, initial=24)
+    allow_wish = forms.BooleanField(
+        label=_lazy("The host may choose"),
+        required=False,
+        help_text=_lazy("Where no rule fits, it comes into the group that it was told with --group."),
+    )
     note = forms.CharField(
         label=_lazy("Note"), max_length=128, required=False, help_text=_lazy("For whom or what it is.")
     )
 
-    def __init__(self, groups: list[Group], data: Any = None, group: str = "") -> None:
+    def __init__(
+        self, groups: list[Group], data: Any = None, group: str = "", *, by_rules: bool = False
+    ) -> None:
         super().__init__(data, initial={"group": group})
         self.groups = {row.pk: row for row in groups}
-        self.fields["group"].choices = [(row.pk, row.name) for row in groups]  # type: ignore[attr-defined]
+        choices = [(row.pk, row.name) for row in groups]
+        if by_rules:
+            choices.append((BY_RULES, _("By the assignment rules")))
+        else:
+            del self.fields["allow_wish"]
+        self.fields["group"].choices = choices  # type: ignore[attr-defined]
 
 
 @admin.register(EnrollmentToken, site=site)
@@ -87,10 +100,15 @@ class EnrollmentTokenAdmin(ObjectPermissionAdmin):
 
     def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
         groups = visible(who(request), Group.objects.all(), "manage_hosts")
-        return EnrollmentToken.objects.filter(group__in=groups).select_related("group", "created_by")
+        mine = Q(group__in=groups)
+        if may_rule(request):
+            mine |= Q(group=None)
+        return EnrollmentToken.objects.filter(mine).select_related("group", "created_by")
 
     def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
-        return isinstance(obj, EnrollmentToken) and allowed(who(request), obj.group, "manage_hosts")
+        if not isinstance(obj, EnrollmentToken):
+            return False
+        return may_rule(request) if obj.group is None else allowed(who(request), obj.group, "manage_hosts")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_add_permission(request) if obj is None else self.may(request, obj, "view")
@@ -117,7 +135,9 @@ class EnrollmentTokenAdmin(ObjectPermissionAdmin):
 
     @admin.display(description=_lazy("Group"), ordering="group__name")
     def group_cell(self, token: EnrollmentToken) -> str:
-        return format_html('<span class="tag">{}</span>', token.group.name)
+        return format_html(
+            '<span class="tag">{}</span>', token.group.name if token.group else _("By the rules")
+        )
 
     @admin.display(description=_lazy("Hosts joined"), ordering="uses")
     def uses_cell(self, token: EnrollmentToken) -> str:
@@ -162,7 +182,9 @@ class EnrollmentTokenAdmin(ObjectPermissionAdmin):
     def joined_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
         """GET: how many hosts have come in by the token, and which are new since it was made."""
         token = self.access(request, object_id, "manage_hosts")
-        new = Client.objects.filter(group=token.group, created_at__gte=token.created_at)
+        new = Client.objects.filter(created_at__gte=token.created_at)
+        if token.group is not None:
+            new = new.filter(group=token.group)
         hosts = [
             {
                 "name": client.client_id,
@@ -175,16 +197,17 @@ class EnrollmentTokenAdmin(ObjectPermissionAdmin):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         groups = list(visible(who(request), Group.objects.all(), "manage_hosts").order_by("name"))
-        if not groups:
+        if not groups and not may_rule(request):
             raise PermissionDenied
-        form = HostForm(groups, request.POST or None, request.GET.get("group", ""))
+        form = HostForm(
+            groups, request.POST or None, request.GET.get("group", ""), by_rules=may_rule(request)
+        )
         made: tuple[EnrollmentToken, str] | None = None
         if request.method == "POST" and form.is_valid():
             data = dict(form.cleaned_data)
             try:
-                made = actions.do_create_enrollment_token(
-                    who(request), form.groups[data.pop("group")], **data
-                )
+                group = form.groups.get(data.pop("group"))
+                made = actions.do_create_enrollment_token(who(request), group, **data)
             except InvalidInput as error:
                 for field, texts in error.errors.items():
                     form.add_error(field if field in form.fields else None, [str(text) for text in texts])
@@ -212,6 +235,11 @@ class EnrollmentTokenAdmin(ObjectPermissionAdmin):
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return redirect("admin:groups_app_enrollmenttoken_changelist")
+
+
+def may_rule(request: HttpRequest) -> bool:
+    """Whether the user may let hosts in whose group the rules choose."""
+    return who(request).has_perm("groups_app.manage_hosts")
 
 
 def state_of(token: EnrollmentToken) -> tuple[str, Any]:

@@ -16,6 +16,13 @@ class ClientStatus(models.IntegerChoices):
     ONLINE = 1, _("Online")
 
 
+class NameSyntax(models.TextChoices):
+    """How a rule's pattern of host names is read."""
+
+    GLOB = "glob", _("Wildcards")
+    REGEX = "regex", _("Regular expression")
+
+
 class ClientApproval(models.TextChoices):
     """Whether the client may get work at all."""
 

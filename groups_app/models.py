@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .choices import ClientApproval, ClientKind, ClientStatus
+from .choices import ClientApproval, ClientKind, ClientStatus, NameSyntax
 
 
 class Group(models.Model):
@@ -113,15 +113,56 @@ class Client(models.Model):
         return self.status == ClientStatus.ONLINE
 
 
+class AssignmentRule(models.Model):
+    """Puts hosts that join into a group; the first that fits decides. Written by groups_app.rule_actions."""
+
+    name = models.CharField(_("name"), max_length=64, unique=True)
+    position = models.PositiveIntegerField(default=0, editable=False)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
+    # All of those that are given must be met.
+    hostname = models.CharField(_("host name"), max_length=256, blank=True)
+    hostname_syntax = models.CharField(
+        _("pattern"), max_length=8, choices=NameSyntax, default=NameSyntax.GLOB
+    )
+    cidr = models.CharField(_("networks"), max_length=2000, blank=True)
+    labels = models.JSONField(_("labels"), default=dict, blank=True)
+    # A group that rules name cannot be deleted.
+    group = models.ForeignKey(
+        Group, verbose_name=_("group"), on_delete=models.PROTECT, related_name="assignment_rules"
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        db_table = "tb_assignment_rule"
+        verbose_name = _("assignment rule")
+        verbose_name_plural = _("assignment rules")
+        ordering = ["position", "id"]
+        default_permissions = ()  # groups_app.manage_hosts on all groups is the right to rules
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class EnrollmentToken(models.Model):
-    """What lets a new agent in: hashed, expiring, limited in uses, bound to a group, revocable."""
+    """What lets a new agent in: hashed, expiring, limited in uses, revocable.
+
+    With a group, hosts come into that one. Without, into that of the first assignment rule that fits, else into the
+    one that the host wishes for where the token allows wishes, else into none.
+    """
 
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(_("begins with"), max_length=12, editable=False)
     note = models.CharField(_("note"), max_length=128, blank=True)
     group = models.ForeignKey(
-        Group, verbose_name=_("group"), on_delete=models.CASCADE, related_name="enrollment_tokens"
+        Group,
+        verbose_name=_("group"),
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="enrollment_tokens",
     )
+    allow_wish = models.BooleanField(_("the host may choose"), default=False)
     max_uses = models.PositiveIntegerField(_("uses allowed"), default=1)
     uses = models.PositiveIntegerField(_("uses"), default=0)
     expires_at = models.DateTimeField(_("expires at"))

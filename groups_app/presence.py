@@ -17,6 +17,7 @@ from quartzflow.bulk import update_from_values
 
 from .choices import ClientApproval, ClientKind, ClientStatus
 from .models import Bridge, Client, EnrollmentToken, Group
+from .rules import Host, first_match, rules_in_order
 from .secrets import CREDENTIAL_PREFIX, new_token, token_hash, token_matches
 
 log = structlog.get_logger(__name__)
@@ -143,21 +144,48 @@ def _enroll(info: RegisterInfo, client: Client | None) -> tuple[RegisterOutcome,
         return refused(
             "bad_token", "the enrollment token is unknown, used up, expired or revoked: make a new one"
         ), None
-    if info.group and info.group != row.group.name:
-        log.info("group of the token wins", client=info.client_id, wished=info.group, group=row.group.name)
+    group, by = _group_for(info, row, client)
+    if info.group and (group is None or info.group != group.name):
+        log.info("wish for a group not followed", client=info.client_id, wished=info.group, by=by)
     credential = new_token(CREDENTIAL_PREFIX)
+    moved = client is not None and client.group_id != (group.pk if group else None)
     client, _ = Client.objects.update_or_create(
         client_id=info.client_id,
         defaults={
-            "group": row.group,
+            "group": group,
             "kind": ClientKind.AGENT,
             "approval": ClientApproval.APPROVED,
             "credential_hash": token_hash(credential),
         },
     )
+    name = group.name if group else ""
+    record("system", "client.enroll", client, {"group": name, "by": by, "begins_with": row.prefix})
     return RegisterOutcome(
-        True, client_id=info.client_id, credential=credential, group=row.group.name
+        True, client_id=info.client_id, credential=credential, group=name, moved=moved
     ), client
+
+
+def _group_for(info: RegisterInfo, token: EnrollmentToken, client: Client | None) -> tuple[Group | None, str]:
+    """The group of a host that joins, and what decided on it (FR-3.2).
+
+    The token's own group; else the first rule that fits; else the host's wish, where the token allows it; else the
+    group that the host was in before, if any.
+    """
+    if token.group is not None:
+        return token.group, "token"
+    rule = first_match(Host(info.hostname[:128], info.ip, kept_labels(info.labels)), rules_in_order())
+    if rule is not None:
+        return rule.group, f"rule: {rule.name}"
+    if token.allow_wish and info.group and (wished := Group.objects.filter(name=info.group).first()):
+        return wished, "wish"
+    if client is not None and client.group_id:
+        return Group.objects.get(pk=client.group_id), "before"
+    return None, "no rule"
+
+
+def kept_labels(labels: dict[str, str]) -> dict[str, str]:
+    """A host's labels, as long as they are kept."""
+    return {key[:64]: value[:256] for key, value in labels.items()}
 
 
 def _authenticate(info: RegisterInfo, client: Client | None) -> RegisterOutcome:
@@ -202,7 +230,7 @@ def mark_online(info: RegisterInfo, client: Client) -> None:
     client.version = info.agent_version[:32]
     client.os = info.os[:64]
     client.arch = info.arch[:32]
-    client.labels = {key[:64]: value[:256] for key, value in info.labels.items()}
+    client.labels = kept_labels(info.labels)
     client.save(
         update_fields=[
             "status", "bridge_id", "session_id", "connected_at", "last_heartbeat", "hostname", "ip", "version", "os",

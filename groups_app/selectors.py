@@ -33,7 +33,7 @@ def clients_for(user: User) -> QuerySet[Client]:
 def tokens_for(user: User) -> QuerySet[EnrollmentToken]:
     """The enrollment tokens a user may see: all with the model permission, else those of groups that they manage."""
     tokens = EnrollmentToken.objects.select_related("group", "created_by")
-    if user.has_perm("groups_app.view_enrollmenttoken"):
+    if user.has_perm("groups_app.view_enrollmenttoken") or user.has_perm("groups_app.manage_hosts"):
         return tokens
     return tokens.filter(group__in=visible(user, Group.objects.all(), "manage_hosts"))
 

@@ -10,13 +10,14 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from executions_app.placement import do_move_clients
 from groups_app import actions
 from groups_app.choices import ClientApproval, ClientKind
 from groups_app.models import Client, EnrollmentToken
 from groups_app.selectors import clients_for, groups_for, tokens_for
 from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, object_body, user_of
-from quartzflow.errors import InvalidInput
+from quartzflow.errors import InvalidInput, NotFound
 from tasks_app.configs import current_version
 
 
@@ -73,6 +74,27 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
         """`current_version` is the newest configuration; not every one concerns every host."""
         return self._answer(get_or_404(self.get_queryset(), pk).pk)
 
+    @action(detail=False, methods=["post"])
+    def move(self, request: Request) -> Response:
+        """{"ids": […], "group_id"}: put hosts into a group, or with null into none.
+
+        What waits on them of tasks that are not the group's is cancelled; with {"stop_running": true} what runs of
+        them is ended, too.
+        """
+        user, body = user_of(request), _known(request, {"ids", "group_id", "stop_running"})
+        ids, stop_running = body.get("ids"), body.get("stop_running", False)
+        if not isinstance(ids, list) or not ids or not all(type(pk) is int for pk in ids):
+            raise InvalidInput({"ids": [_("Must be a list of host ids.")]})
+        if "group_id" not in body:
+            raise InvalidInput({"group_id": [_("This field is required.")]})
+        if not isinstance(stop_running, bool):
+            raise InvalidInput({"stop_running": [_("Must be true or false.")]})
+        found = list(self.get_queryset().filter(pk__in=ids))
+        if len(found) != len(set(ids)):
+            raise NotFound
+        group = None if body["group_id"] is None else get_or_404(groups_for(user), body["group_id"])
+        return Response({"moved": do_move_clients(user, found, group, stop_running=stop_running)})
+
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
         """Let a quic-flow client have work, in {"group_id"}; with {"ip"} only if that is still its address."""
@@ -106,14 +128,16 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
 
 
 class EnrollmentTokenSerializer(ModelSerializer[EnrollmentToken]):
-    group = serializers.CharField(source="group.name", read_only=True)
+    """`group` null: the assignment rules choose it."""
+
+    group = serializers.CharField(source="group.name", default=None, read_only=True)
     created_by = serializers.CharField(source="created_by.username", default=None, read_only=True)
 
     class Meta:
         model = EnrollmentToken
         fields = [
-            "id", "prefix", "note", "group_id", "group", "max_uses", "uses", "expires_at", "revoked_at", "created_by",
-            "created_at",
+            "id", "prefix", "note", "group_id", "group", "allow_wish", "max_uses", "uses", "expires_at", "revoked_at",
+            "created_by", "created_at",
         ]  # fmt: skip
 
 
@@ -127,15 +151,28 @@ class EnrollmentTokenViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Enro
         return tokens_for(user_of(self.request))
 
     def create(self, request: Request) -> Response:
-        """{"group_id"}, and optionally "max_uses" (1), "hours" (24), "note"."""
-        user, body = user_of(request), _known(request, {"group_id", "max_uses", "hours", "note"})
+        """{"group_id"}, and optionally "max_uses" (1), "hours" (24), "note".
+
+        "group_id" null: the assignment rules choose the group, and where none fits, with "allow_wish", the host itself.
+        """
+        user, body = (
+            user_of(request),
+            _known(request, {"group_id", "max_uses", "hours", "note", "allow_wish"}),
+        )
         if "group_id" not in body:
             raise InvalidInput({"group_id": [_("This field is required.")]})
-        group = get_or_404(groups_for(user), body.pop("group_id"))
+        pk = body.pop("group_id")
+        group = None if pk is None else get_or_404(groups_for(user), pk)
         errors = {
             name: [_("Not valid.")]
-            for name, kinds in (("max_uses", (int,)), ("hours", (int, float)), ("note", (str,)))
-            if name in body and (not isinstance(body[name], kinds) or isinstance(body[name], bool))
+            for name, kinds in (
+                ("max_uses", (int,)),
+                ("hours", (int, float)),
+                ("note", (str,)),
+                ("allow_wish", (bool,)),
+            )
+            if name in body
+            and (not isinstance(body[name], kinds) or (isinstance(body[name], bool) and bool not in kinds))
         }
         if errors:
             raise InvalidInput(errors)

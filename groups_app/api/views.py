@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Q
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -36,7 +37,16 @@ class GroupViewSet(viewsets.GenericViewSet[Group]):
         return groups_for(user_of(self.request))
 
     def list(self, request: Request) -> Response:
-        return Response(self.get_serializer(self.get_queryset(), many=True).data)
+        """All groups that one may see; ?keyword=… in name, description or tags, ?tag=… for one whole tag."""
+        groups = self.get_queryset().order_by("name")
+        if word := request.query_params.get("keyword", "").strip():
+            groups = groups.filter(
+                Q(name__icontains=word) | Q(description__icontains=word) | Q(tags__icontains=word)
+            )
+        rows = list(groups)
+        if tag := request.query_params.get("tag", "").strip():
+            rows = [group for group in rows if tag in group.tag_list]
+        return Response(self.get_serializer(rows, many=True).data)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
@@ -53,6 +63,8 @@ class GroupViewSet(viewsets.GenericViewSet[Group]):
             user_of(request), object_body(request), get_or_404(self.get_queryset(), pk)
         )
         return Response(self.get_serializer(get_or_404(self.get_queryset(), group.pk)).data)
+
+    partial_update = update
 
     def destroy(self, request: Request, pk: str) -> Response:
         actions.do_delete_group(user_of(request), get_or_404(self.get_queryset(), pk))

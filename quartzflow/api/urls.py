@@ -10,6 +10,7 @@ from executions_app.api.replays import MissedFiringViewSet, ReplayViewSet
 from executions_app.api.runs import RunViewSet
 from executions_app.api.views import ExecutionViewSet
 from groups_app.api.hosts import ClientViewSet, EnrollmentTokenViewSet
+from groups_app.api.rules import RuleViewSet
 from groups_app.api.views import GroupViewSet
 from quartzflow.errors import NotFound
 from tasks_app.api.calendars import CalendarViewSet
@@ -25,6 +26,7 @@ router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("groups", GroupViewSet, basename="group")
 router.register("clients", ClientViewSet, basename="client")
 router.register("enrollment-tokens", EnrollmentTokenViewSet, basename="enrollment-token")
+router.register("assignment-rules", RuleViewSet, basename="assignment-rule")
 router.register("replays", ReplayViewSet, basename="replay")
 router.register("missed", MissedFiringViewSet, basename="missed")
 router.register("runs", RunViewSet, basename="run")

@@ -20,7 +20,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
         create = verbs.add_parser("create", help="make a token")
-        create.add_argument("group")
+        create.add_argument("group", nargs="?", help="without: the assignment rules choose it")
+        create.add_argument(
+            "--allow-wish", action="store_true", help="where no rule fits, the host's own --group decides"
+        )
         create.add_argument("--uses", type=int, default=1, help="how many hosts may join (%(default)s)")
         create.add_argument("--hours", type=float, default=24, help="how long it is valid (%(default)s)")
         create.add_argument("--note", default="")
@@ -48,11 +51,15 @@ class Command(BaseCommand):
         columns = ("token", *COLUMNS) if verb == "create" else COLUMNS
         write_rows(self.stdout, rows, columns, as_json=json)
 
-    def _create(self, group: str, uses: int, hours: float, note: str, **_: Any) -> list[dict[str, Any]]:
+    def _create(
+        self, group: str | None, uses: int, hours: float, note: str, allow_wish: bool, **_: Any
+    ) -> list[dict[str, Any]]:
         row = Group.objects.filter(name=group).first()
-        if row is None:
+        if row is None and group:
             raise CommandError(f"there is no group {group!r}")
-        made, token = do_create_enrollment_token(None, row, max_uses=uses, hours=hours, note=note)
+        made, token = do_create_enrollment_token(
+            None, row, max_uses=uses, hours=hours, note=note, allow_wish=allow_wish
+        )
         return [{"token": token, **_shown(made)}]
 
     def _list(self, **_: Any) -> list[dict[str, Any]]:
@@ -68,7 +75,5 @@ class Command(BaseCommand):
 
 
 def _shown(token: EnrollmentToken) -> dict[str, Any]:
-    return {
-        name: token.group.name if name == "group" else token.pk if name == "id" else getattr(token, name)
-        for name in COLUMNS
-    }
+    own = {"group": token.group.name if token.group else None, "id": token.pk}
+    return {name: own[name] if name in own else getattr(token, name) for name in COLUMNS}
