@@ -26,7 +26,7 @@ from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
 from . import control
-from .admin_execution import ExecutionPageAdmin
+from .admin_runs import RunPageAdmin
 from .choices import ExecutionType, FailureReason
 from .models import Execution
 from .retries import RETRYABLE, do_retry_executions
@@ -79,7 +79,7 @@ class TimeFilter(admin.SimpleListFilter):
 
 
 @admin.register(Execution, site=site)
-class ExecutionAdmin(ExecutionPageAdmin):
+class ExecutionAdmin(RunPageAdmin):
     section = "work"
     icon = "activity"
     nav_order = 20
@@ -136,6 +136,9 @@ class ExecutionAdmin(ExecutionPageAdmin):
         run = request.GET.get("run_id", "")
         context = {
             "chosen_run": run,
+            "chosen_run_url": reverse("admin:executions_app_run", args=[run])
+            if run and "/" not in run
+            else "",
             "retry_run": reverse("admin:executions_app_run_retry", args=[run])
             if self._run_failed(request, run)
             else "",
@@ -281,6 +284,7 @@ class ExecutionAdmin(ExecutionPageAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
+            *self.run_urls(),
             path("<path:object_id>/cancel/", wrap(self.cancel_view), name="executions_app_execution_cancel"),
             path("<path:object_id>/again/", wrap(self.again_view), name="executions_app_execution_again"),
             *super().get_urls(),

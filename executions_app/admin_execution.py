@@ -94,7 +94,7 @@ class ExecutionPageAdmin(ObjectPermissionAdmin):
             made = do_retry_run(who(request), run_id)
         except QuartzError as error:
             return self._answer(request, {"message": str(error.message)}, error.http_status)
-        url = f"{reverse('admin:executions_app_execution_changelist')}?run_id={made[0].run_id}"
+        url = reverse("admin:executions_app_run", args=[made[0].run_id])
         words = _("The failed hosts are started again.")
         return self._answer(request, {"message": words, "url": url, "link": _("Watch")}, 200)
 

@@ -96,7 +96,7 @@ class TaskAdmin(TaskFormAdmin):
             executions = control.do_trigger_task(who(request), task)
             url = reverse("admin:executions_app_execution_change", args=[executions[0].pk])
             if len(executions) > 1:
-                url = f"{reverse('admin:executions_app_execution_changelist')}?task__id__exact={task.pk}"
+                url = reverse("admin:executions_app_run", args=[executions[0].run_id])
             text = ngettext(
                 "“%(name)s”: %(count)d execution started.",
                 "“%(name)s”: %(count)d executions started.",

@@ -74,8 +74,7 @@ class TaskDetailAdmin(TaskListAdmin):
             else:
                 if len(made) == 1:
                     return redirect("admin:executions_app_execution_change", made[0].pk)
-                history = reverse("admin:executions_app_execution_changelist")
-                return redirect(f"{history}?task__id__exact={task.pk}")
+                return redirect("admin:executions_app_run", made[0].run_id)
         may = {action for action in self.row_permissions if self.may(request, task, action)}
         executions = executions_for(who(request)).filter(task=task)
         visible_groups = groups_for(who(request)).filter(pk__in=task.groups.values("pk"))
