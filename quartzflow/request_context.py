@@ -1,7 +1,8 @@
 """Who is asking from where, at hand for logs and audit without being passed through every call."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -33,6 +34,16 @@ _current: ContextVar[RequestContext | None] = ContextVar("request_context", defa
 
 def current() -> RequestContext:
     return _current.get() or RequestContext()
+
+
+@contextmanager
+def acting_from(address: str) -> Iterator[None]:
+    """What is done within was asked for from there: no request, but a command."""
+    token = _current.set(RequestContext(address=address))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class RequestContextMiddleware:

@@ -1,0 +1,155 @@
+"""manage.py groups: host groups, what is in them, and the rules that hosts come into them by."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from executions_app.placement import do_apply_rules, do_move_clients
+from groups_app import actions, rules
+from groups_app.models import Client, Group
+from groups_app.selectors import clients_for, groups_for
+from quartzflow.management.command import OperatorCommand, acting_user, add_json, add_user
+from quartzflow.management.output import write_rows
+from quartzflow.permissions import User
+
+COLUMNS = ("id", "name", "tags", "hosts", "online", "tasks", "description")
+HOST_COLUMNS = ("client_id", "hostname", "ip", "group")
+MOVE_COLUMNS = ("client_id", "from", "to", "rule")
+
+
+class Command(OperatorCommand):
+    help = "Show, make, change and delete groups; move hosts; apply the assignment rules to the hosts that are there."
+    examples = """
+  manage.py groups list --json
+  manage.py groups create web --tags prod,front --description "Web servers"
+  manage.py groups change web --name frontend
+  manage.py groups move frontend web-1 web-2
+  manage.py groups move - web-3                    # into no group
+  manage.py groups apply-rules --dry-run
+  manage.py groups delete frontend
+"""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="show groups")
+        listing.add_argument("--tag", help="only those with this tag")
+        show = verbs.add_parser("show", help="show the hosts of a group")
+        create = verbs.add_parser("create", help="make a group")
+        change = verbs.add_parser("change", help="change a group")
+        delete = verbs.add_parser("delete", help="delete a group that no task is bound to; its hosts stay")
+        move = verbs.add_parser("move", help="put hosts into a group; - is none")
+        apply = verbs.add_parser("apply-rules", help="put hosts where the assignment rules say")
+        for verb in (show, create, change, delete, move):
+            verb.add_argument("group")
+        change.add_argument("--name", help="its new name")
+        for verb in (create, change):
+            verb.add_argument("--description")
+            verb.add_argument("--tags", help="separated by commas")
+        move.add_argument("hosts", nargs="+", metavar="HOST")
+        move.add_argument(
+            "--stop-running",
+            action="store_true",
+            help="end what runs there of tasks that are left behind, too",
+        )
+        apply.add_argument("--dry-run", action="store_true", help="only show what would move")
+        apply.add_argument(
+            "--only-without-group", action="store_true", help="leave hosts alone that have a group"
+        )
+        every = (listing, show, create, change, delete, move, apply)
+        add_json(*every)
+        add_user(*every)
+
+    def work(self, **options: Any) -> None:
+        verbs: dict[str, Callable[..., None]] = {
+            "list": self._list,
+            "show": self._show,
+            "create": self._save,
+            "change": self._save,
+            "delete": self._delete,
+            "move": self._move,
+            "apply-rules": self._apply,
+        }
+        options["user"] = acting_user(options["user"])
+        verbs[options["verb"]](**options)
+
+    def _list(self, user: User, tag: str | None, **rest: Any) -> None:
+        groups = [g for g in groups_for(user).order_by("name") if tag is None or tag in g.tag_list]
+        self._write(groups, rest["json"])
+
+    def _write(self, groups: Any, json: bool) -> None:
+        write_rows(self.stdout, [_shown(group) for group in groups], COLUMNS, as_json=json)
+
+    def _show(self, user: User, group: str, **rest: Any) -> None:
+        hosts = clients_for(user).filter(group=find(user, group)).order_by("client_id")
+        write_rows(self.stdout, [_host(host) for host in hosts], HOST_COLUMNS, as_json=rest["json"])
+
+    def _save(self, user: User, verb: str, group: str, **rest: Any) -> None:
+        data = {k: rest[k] for k in ("description", "tags") if rest[k] is not None}
+        if verb == "create":
+            saved = actions.do_save_group(user, {"name": group, **data})
+        else:
+            if rest["name"] is not None:
+                data["name"] = rest["name"]
+            saved = actions.do_save_group(user, data, find(user, group))
+        self._write(groups_for(user).filter(pk=saved.pk), rest["json"])
+
+    def _delete(self, user: User, group: str, **rest: Any) -> None:
+        row = find(user, group)
+        shown = _shown(row)
+        actions.do_delete_group(user, row)
+        write_rows(self.stdout, [shown], COLUMNS, as_json=rest["json"])
+
+    def _move(self, user: User, group: str, hosts: list[str], stop_running: bool, **rest: Any) -> None:
+        target = None if group == "-" else find(user, group)
+        found = list(clients_for(user).filter(client_id__in=hosts))
+        if missing := sorted(set(hosts) - {client.client_id for client in found}):
+            raise CommandError(f"there is no host {', '.join(map(repr, missing))}; `client list` shows them")
+        do_move_clients(user, found, target, stop_running=stop_running)
+        write_rows(self.stdout, [_host(client) for client in found], HOST_COLUMNS, as_json=rest["json"])
+
+    def _apply(self, user: User, dry_run: bool, only_without_group: bool, **rest: Any) -> None:
+        rules.check_may_rule(user)
+        found = rules.moves(only_without_group=only_without_group)
+        rows = [
+            {
+                "client_id": move.client.client_id,
+                "from": move.client.group.name if move.client.group else None,
+                "to": move.rule.group.name,
+                "rule": move.rule.name,
+            }
+            for move in found
+        ]
+        if not dry_run:
+            do_apply_rules(user, only_without_group=only_without_group)
+        write_rows(self.stdout, rows, MOVE_COLUMNS, as_json=rest["json"])
+
+
+def find(user: User, name: str) -> Group:
+    """The group of this name, with its counts. Raises CommandError."""
+    group = groups_for(user).filter(name=name).first()
+    if group is None:
+        raise CommandError(f"there is no group {name!r}; `groups list` shows them")
+    return group
+
+
+def _shown(group: Any) -> dict[str, Any]:
+    return {
+        "id": group.pk,
+        "name": group.name,
+        "tags": ",".join(group.tag_list),
+        "hosts": group.client_count,
+        "online": group.online_count,
+        "tasks": group.task_count,
+        "description": group.description,
+    }
+
+
+def _host(client: Client) -> dict[str, Any]:
+    return {
+        "client_id": client.client_id,
+        "hostname": client.hostname,
+        "ip": client.ip,
+        "group": client.group.name if client.group else None,
+    }
