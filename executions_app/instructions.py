@@ -16,6 +16,7 @@ from quartzflow.execution_status import ExecutionStatus
 from tasks_app.choices import ExecutorType
 from tasks_app.configs import wire_config
 from tasks_app.models import Task, TaskGroup
+from tasks_app.secrets import Values
 
 from .choices import ExecutionType
 from .events import publish_executions
@@ -64,19 +65,21 @@ def load_tasks(task_ids: set[int]) -> dict[int, Prepared]:
             "task_id", "group_id"
         ):
             groups.setdefault(task_id, set()).add(group_id)
-        for task in Task.objects.filter(pk__in=stale).select_related("calendar"):
+        found = list(Task.objects.filter(pk__in=stale).select_related("calendar"))
+        secrets = Values(found)
+        for task in found:
             bound = None if task.is_global else frozenset(groups.get(task.pk, ()))
-            _prepared[task.pk] = Prepared(task, bound, instruction_template(task))
+            _prepared[task.pk] = Prepared(task, bound, instruction_template(task, secrets))
     return {pk: _prepared[pk] for pk in stamps if pk in _prepared}
 
 
-def instruction_template(task: Task) -> task_pb2.TaskExecution:
+def instruction_template(task: Task, secrets: Values | None = None) -> task_pb2.TaskExecution:
     """The part of an instruction that is the same for every execution of a task's version."""
     return task_pb2.TaskExecution(
         task_id=str(task.pk),
         task_name=task.name,
         executor_type=ExecutorType(task.executor_type).wire,
-        executor_config=wire_config(task.executor_config),
+        executor_config=wire_config(task.executor_config) | (secrets or Values([task])).wire(task),
         timeout=task.timeout,
         concurrency=task.concurrency,
         concurrency_policy=task.concurrency_policy,

@@ -17,10 +17,11 @@ from django.utils.translation import gettext_lazy as _lazy
 from .admin_audit import AuditAdmin
 from .admin_base import ConsoleAdmin
 from .admin_permissions import PermissionsField
+from .admin_secrets import SecretAdmin
 from .admin_settings import SystemSettingAdmin
 from .admin_site import site
 
-__all__ = ["AuditAdmin", "RoleAdmin", "SystemSettingAdmin", "UserAdmin"]
+__all__ = ["AuditAdmin", "RoleAdmin", "SecretAdmin", "SystemSettingAdmin", "UserAdmin"]
 
 
 class PasswordForm(AdminPasswordChangeForm):

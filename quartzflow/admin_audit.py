@@ -45,6 +45,7 @@ NOUNS = {
     "session": _lazy("Session"),
     "audit": _lazy("Audit log"),
     "setting": _lazy("System setting"),
+    "secret": _lazy("Secret"),
 }
 VERBS = {
     "create": _lazy("created"),

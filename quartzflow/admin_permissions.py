@@ -22,6 +22,7 @@ SHOWN: dict[str, set[str] | None] = {
     "group": None,
     "client": {"view_client", "change_client", "delete_client"},
     "enrollmenttoken": None,
+    "secret": None,
     "systemsetting": None,
     "auditentry": None,
     "user": None,

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from zoneinfo import available_timezones
+
+from . import env_values as read
+from .env_values import LOG_LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_LIMIT = 107  # bytes in sockaddr_un.sun_path without the closing zero, on Linux
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # What an agent sets for the tasks it runs; a task may well call manage.py.
 TASK_VARIABLES = re.compile(
     r"QF_(PARAM_.*|TASK_ID|TASK_NAME|EXECUTION_ID|SCHEDULED_TIME|ATTEMPT|SHARD_INDEX|SHARD_TOTAL)"
@@ -44,6 +44,7 @@ class Env:
     redis_url: str = field(repr=False)  # redis://, rediss:// or unix://
     redis_socket: Path | None  # where our own redis-server listens; None: REDIS_URL names another one
     secret_key: str = field(repr=False)  # "": there is none yet, `manage.py setup` makes it
+    secrets_keys: tuple[str, ...] = field(repr=False)  # Fernet keys, the newest first; (): in a file
     admin_password: str = field(repr=False)  # "": a random one
     local_agent: bool
     log_level: str
@@ -71,145 +72,38 @@ class Variable:
     default_text: str = ""  # for the documentation, where `default` does not say it
 
 
-def _directory(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
-    if path.exists() and not path.is_dir():
-        raise ValueError("must be a directory")
-    return path
-
-
-def _host(text: str) -> str:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        label = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
-        if not re.fullmatch(rf"{label}(\.{label})*\.?", text) or re.fullmatch(r"[\d.]+", text):
-            raise ValueError("must be an IP address or a host name") from None
-    return text
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 1 <= int(text) <= 65535:
-        raise ValueError("must be a port number from 1 to 65535")
-    return int(text)
-
-
-def _switch(text: str) -> bool:
-    words = ("0", "false", "no", "off", "1", "true", "yes", "on")
-    if text.lower() not in words:
-        raise ValueError("must be 1 or 0")
-    return words.index(text.lower()) > 3
-
-
-def _level(text: str) -> str:
-    if text.upper() not in LOG_LEVELS:
-        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
-    return text.upper()
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(part.strip() for part in text.split(",") if part.strip())
-    for host in hosts:
-        if not re.fullmatch(r"\*|\.?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host):
-            raise ValueError(
-                f"must be host names separated by commas, without scheme or port; this is none: {host!r}"
-            )
-    return hosts
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(part.strip() for part in text.split(",") if part.strip())
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
-            raise ValueError(
-                f"must be like https://quartz.example.com, separated by commas; this is none: {origin!r}"
-            )
-    return origins
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    expected = " or ".join(f"{scheme}://" for scheme in schemes)
-
-    def parse(text: str) -> str:
-        try:
-            parts = urlsplit(text)
-            complete = bool(parts.hostname or parts.path.strip("/")) and (
-                parts.port is None or parts.port > 0
-            )
-        except ValueError:
-            complete = False
-        # The value is not shown: it may hold a password.
-        if not complete or parts.scheme not in schemes:
-            raise ValueError(f"must be a URL that begins with {expected}")
-        return text
-
-    return parse
-
-
-def _secret(text: str) -> str:
-    if len(text) < 32:
-        raise ValueError("must have 32 characters or more")
-    return text
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,7}", text, re.ASCII) or not low <= int(text) <= high:
-            raise ValueError(f"must be a number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _limits(text: str) -> tuple[tuple[str, float], ...]:
-    limits = []
-    for part in text.split(","):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        if not re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
-            raise ValueError(f"must be like rate=5000,silence=60; this is none: {part.strip()!r}")
-        limits.append((name, float(value)))
-    return tuple(limits)
-
-
-def _zone(text: str) -> str:
-    if text not in available_timezones():
-        raise ValueError("must be a time zone name such as Asia/Shanghai or UTC")
-    return text
-
-
 VARIABLES: dict[str, Variable] = {
     "data_dir": Variable(
         "QF_DATA_DIR",
-        _directory,
+        read.directory,
         ROOT / "data",
         "Where all is kept that outlives a restart: database, keys, certificates, files, the local agent.",
         "`./data`",
     ),
     "http_host": Variable(
         "QF_HTTP_HOST",
-        _host,
+        read.host,
         "127.0.0.1",
         "The address that the web console and the API listen on; `0.0.0.0` for every address of the machine.",
     ),
-    "http_port": Variable("QF_HTTP_PORT", _port, 8000, "The TCP port of the web console and the API."),
+    "http_port": Variable("QF_HTTP_PORT", read.port, 8000, "The TCP port of the web console and the API."),
     "quic_host": Variable(
         "QF_QUIC_HOST",
-        _host,
+        read.host,
         "127.0.0.1",
         "The address that agents connect to; `0.0.0.0` to let agents of other hosts in.",
     ),
-    "quic_port": Variable("QF_QUIC_PORT", _port, 8474, "The UDP port that agents connect to."),
+    "quic_port": Variable("QF_QUIC_PORT", read.port, 8474, "The UDP port that agents connect to."),
     "database_url": Variable(
         "DATABASE_URL",
-        _url("postgres", "postgresql", "sqlite"),
+        read.url("postgres", "postgresql", "sqlite"),
         "",
         "The database: `postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:////PATH`.",
         "SQLite in the data directory",
     ),
     "redis_url": Variable(
         "REDIS_URL",
-        _url("redis", "rediss", "unix"),
+        read.url("redis", "rediss", "unix"),
         "",
         "The Redis for queue, wake-ups and cache: `redis://:PASSWORD@HOST:PORT/0`. When unset, `manage.py run`"
         " starts a redis-server of its own.",
@@ -217,10 +111,18 @@ VARIABLES: dict[str, Variable] = {
     ),
     "secret_key": Variable(
         "QF_SECRET_KEY",
-        _secret,
+        read.secret,
         "",
         "The key that signs sessions and cookies, 32 characters or more; the same on all machines.",
         "random, in the file `secret_key` of the data directory",
+    ),
+    "secrets_keys": Variable(
+        "QF_SECRETS_KEYS",
+        read.fernet_keys,
+        (),
+        "The keys that named secrets are encrypted with, separated by commas, the newest first; the same on all"
+        " machines.",
+        "random, in the file `secrets.key` of the data directory",
     ),
     "admin_password": Variable(
         "QF_ADMIN_PASSWORD",
@@ -231,58 +133,60 @@ VARIABLES: dict[str, Variable] = {
         "random, printed once",
     ),
     "local_agent": Variable(
-        "QF_LOCAL_AGENT", _switch, True, "Whether `manage.py run` also runs an agent on this machine."
+        "QF_LOCAL_AGENT", read.switch, True, "Whether `manage.py run` also runs an agent on this machine."
     ),
-    "log_level": Variable("QF_LOG_LEVEL", _level, "INFO", f"How much is logged: {', '.join(LOG_LEVELS)}."),
+    "log_level": Variable(
+        "QF_LOG_LEVEL", read.level, "INFO", f"How much is logged: {', '.join(LOG_LEVELS)}."
+    ),
     "allowed_hosts": Variable(
         "QF_ALLOWED_HOSTS",
-        _hosts,
+        read.hosts,
         (),
         "The names, separated by commas, under which browsers may ask for the console.",
         "localhost, the machine's name, and the address it listens on",
     ),
     "csrf_trusted_origins": Variable(
         "QF_CSRF_TRUSTED_ORIGINS",
-        _origins,
+        read.origins,
         (),
         "Other origins that forms may come from, such as `https://quartz.example.com`, separated by commas.",
         "none",
     ),
     "behind_proxy": Variable(
         "QF_BEHIND_PROXY",
-        _switch,
+        read.switch,
         False,
         "Set it when a reverse proxy ends TLS and sets `X-Forwarded-Proto` and `X-Forwarded-Host`; cookies"
         " then need HTTPS.",
     ),
     "debug": Variable(
         "QF_DEBUG",
-        _switch,
+        read.switch,
         False,
         "Django's debug mode. It shows internals to everybody: for development only.",
     ),
     "legacy_clients": Variable(
         "QF_LEGACY_CLIENTS",
-        _switch,
+        read.switch,
         False,
         "Whether agents of the earlier protocol are let in besides our own.",
     ),
     "bridge_workers": Variable(
         "QF_BRIDGE_WORKERS",
-        _number(1, 64),
+        read.number(1, 64),
         1,
         "How many processes share the agents' UDP port; each serves about 3,000 busy agents.",
     ),
     "bridge_metrics_port": Variable(
         "QF_BRIDGE_METRICS_PORT",
-        _port,
+        read.port,
         0,
         "The TCP port on 127.0.0.1 where the bridge serves Prometheus metrics; each further worker has the next one.",
         "not served",
     ),
     "bridge_limits": Variable(
         "QF_BRIDGE_LIMITS",
-        _limits,
+        read.limits,
         (),
         "Other limits of what agents may cost the bridge than the usual, such as `rate=5000,silence=60`; see"
         " [operations](operations.md#limits-of-the-bridge).",
@@ -290,19 +194,19 @@ VARIABLES: dict[str, Variable] = {
     ),
     "max_running": Variable(
         "QF_MAX_RUNNING",
-        _number(0, 1_000_000),
+        read.number(0, 1_000_000),
         0,
         "How many executions may run at once in the whole system; what is beyond waits. 0: no limit.",
     ),
     "max_running_per_host": Variable(
         "QF_MAX_RUNNING_PER_HOST",
-        _number(0, 1_000_000),
+        read.number(0, 1_000_000),
         0,
         "The same for each host, all its tasks together. 0: no limit.",
     ),
     "time_zone": Variable(
         "QF_TIME_ZONE",
-        _zone,
+        read.zone,
         "Asia/Shanghai",
         "The time zone of pages and new tasks, for who has not chosen another.",
     ),

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
@@ -104,6 +105,29 @@ class AuditHead(models.Model):
 
     class Meta:
         db_table = "tb_audit_head"
+
+
+class Secret(models.Model):
+    """A named secret that tasks may use. quartzflow.secrets encrypts it, tasks_app.secret_actions writes it."""
+
+    name = models.CharField(_("name"), max_length=64, unique=True)
+    description = models.CharField(_("description"), max_length=256, blank=True)
+    ciphertext = models.TextField(editable=False)
+    created_by = models.CharField(_("created by"), max_length=150, blank=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    updated_by = models.CharField(_("changed by"), max_length=150, blank=True)
+    updated_at = models.DateTimeField(_("changed at"), default=timezone.now)
+
+    class Meta:
+        db_table = "tb_secret"
+        verbose_name = _("secret")
+        verbose_name_plural = _("secrets")
+        ordering = ["name"]
+        default_permissions = ("view", "add", "change", "delete")
+        permissions = [("use_secret", _("Use in tasks"))]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class SystemSetting(models.Model):

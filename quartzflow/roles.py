@@ -42,12 +42,17 @@ OPERATE = (
     "groups_app.add_enrollmenttoken",
     "groups_app.change_enrollmenttoken",
     "groups_app.delete_enrollmenttoken",
+    "quartzflow.view_secret",
+    "quartzflow.use_secret",
 )
 ADMINISTER = (
     *OPERATE,
     "quartzflow.view_auditentry",
     "quartzflow.view_systemsetting",
     "quartzflow.change_systemsetting",
+    "quartzflow.add_secret",
+    "quartzflow.change_secret",
+    "quartzflow.delete_secret",
     "auth.view_user",
     "auth.add_user",
     "auth.change_user",

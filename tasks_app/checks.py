@@ -18,6 +18,7 @@ from .choices import ExecutorType
 from .dependencies import Parent, check_dependencies
 from .executors import check_executor_config
 from .models import SCHEDULE_FIELDS, Calendar, Task
+from .secrets import check_secrets
 
 # What a caller may set; ids, versions, owner and times are not among it.
 EDITABLE = (
@@ -57,7 +58,7 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
         task.executor_config, wrong = check_executor_config(
             ExecutorType(task.executor_type), task.executor_config
         )
-        if wrong:
+        if wrong := wrong or check_secrets(user, task, ExecutorType(task.executor_type)):
             errors["executor_config"] = wrong
     if not isinstance(task.labels, dict) or not all(isinstance(v, str) for v in task.labels.values()):
         errors["labels"] = [_("Must be an object of names and texts.")]

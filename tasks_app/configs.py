@@ -19,6 +19,7 @@ from quartzflow import bridges
 
 from .choices import ChangeAction, ExecutorType, Routing
 from .models import ConfigChange, ConfigVersion, Task, TaskGroup
+from .secrets import Values
 
 
 def current_version() -> int:
@@ -92,13 +93,23 @@ def _ms(moment: Any) -> int:
     return int(moment.timestamp() * 1000) if moment else 0
 
 
+def task_configs(tasks: list[Task]) -> list[task_pb2.TaskConfig]:
+    """Tasks as their agents hold them."""
+    secrets = Values(tasks)
+    return [_task_config(task, secrets) for task in tasks]
+
+
 def task_config(task: Task) -> task_pb2.TaskConfig:
-    """A task as its agents hold it."""
+    """One task as its agents hold it."""
+    return task_configs([task])[0]
+
+
+def _task_config(task: Task, secrets: Values) -> task_pb2.TaskConfig:
     return task_pb2.TaskConfig(
         id=str(task.pk),
         name=task.name,
         executor_type=ExecutorType(task.executor_type).wire,
-        executor_config=wire_config(task.executor_config),
+        executor_config=wire_config(task.executor_config) | secrets.wire(task),
         cron_expr=task.cron_expr,
         timeout=task.timeout,
         retry_count=task.retry_count,
@@ -135,7 +146,7 @@ def full_config(group_id: int | None) -> task_pb2.TaskConfigResponse:
     """All that a host of the group must hold, at the current version."""
     # The version is read first: a change in between makes the agent pull once more, never miss it.
     version = current_version()
-    tasks = [task_config(task) for task in tasks_of_group(group_id)]
+    tasks = task_configs(tasks_of_group(group_id))
     return task_pb2.TaskConfigResponse(version=version, action=task_pb2.FULL_SYNC, tasks=tasks)
 
 
@@ -165,7 +176,7 @@ def group_delta(group_id: int | None, since: int) -> task_pb2.TaskConfigResponse
     return task_pb2.TaskConfigResponse(
         version=version,
         action=task_pb2.UPDATE,
-        tasks=[task_config(task) for task in tasks],
+        tasks=task_configs(tasks),
         deleted_task_ids=[str(task_id) for task_id in sorted(changed - held)],
     )
 

@@ -11,6 +11,7 @@ from quartzflow_agent.clock import Clock
 from quartzflow_agent.executors.base import Executor, Job, Outcome, Rejected, StartFailed, Stop
 from quartzflow_agent.executors.output import Output
 from quartzflow_agent.executors.process import TERM_GRACE
+from quartzflow_agent.masking import secrets_of
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.protocol.constants import ERROR_LIMIT
 from quartzflow_agent.protocol.text import tail_utf8
@@ -159,7 +160,7 @@ class Run:
 
     def _ending(self, outcome: Outcome, output: Output) -> Ending:
         status, reason = _verdict(outcome, self.stop)
-        error = outcome.error or output.errors
+        error = output.masked(outcome.error or output.errors)
         if status == TIMEOUT:
             error = f"ended after its {self.instruction.timeout or DEFAULT_TIMEOUT} s were over\n{error}"
         if output.write_error:

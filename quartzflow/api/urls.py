@@ -18,6 +18,7 @@ from tasks_app.api.views import TaskViewSet
 
 from .observe import SchedulerView
 from .routers import OptionalSlashRouter
+from .secrets import SecretViewSet
 from .settings import SettingsView
 
 router = OptionalSlashRouter()
@@ -30,6 +31,7 @@ router.register("assignment-rules", RuleViewSet, basename="assignment-rule")
 router.register("replays", ReplayViewSet, basename="replay")
 router.register("missed", MissedFiringViewSet, basename="missed")
 router.register("runs", RunViewSet, basename="run")
+router.register("secrets", SecretViewSet, basename="secret")
 router.register("executions", ExecutionViewSet, basename="execution")
 
 

