@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.services import ROOT
 
-from . import bridge, firing, scheduling  # noqa: F401 - register their benchmarks
+from . import bridge, chaos, databases, firing, footprint, precision, scheduling, store  # noqa: F401 - register their benchmarks
 from .registry import BENCHMARKS, ENDING, Measurement
 
 FILE = ROOT / "bench.json"
