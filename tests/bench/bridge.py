@@ -1,6 +1,6 @@
 """Benchmarks of the bridge, with simulated agents on the same machine.
 
-BENCH_AGENTS (10000), BENCH_SECONDS (60) and BENCH_BUSY_AGENTS (500) scale them.
+BENCH_AGENTS (10000) and BENCH_SECONDS (60) scale them.
 """
 
 import json
@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 
 import httpx
-import psutil
 
 from quic_bridge.simulation.options import Options
 from quic_bridge.simulation.processes import Simulation
@@ -26,13 +25,11 @@ from tests.services import ROOT, Stack, wait_until
 from .registry import ENDING, Measurement, benchmark, percentile
 
 AGENTS = int(os.environ.get("BENCH_AGENTS", "10000"))
-BUSY_AGENTS = int(os.environ.get("BENCH_BUSY_AGENTS", "500"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
 RATE = 200.0  # connections a second
 PROCESSES = 2
 PUSHES = 10
 BURSTS = 3
-CANCELLED = 6  # the status of an execution
 BURST_PATIENCE = 15.0  # seconds, for what may never arrive
 STOCK_RATE = 80  # agents a second that aioquic's own server must let in; it is measured with those that are
 LIMITS = "handshakes=2000,address_handshakes=2000,address_handshakes_burst=5000"
@@ -74,8 +71,8 @@ class Bench:
 
 
 @contextmanager
-def bench(count: int, processes: int = PROCESSES) -> Iterator[Bench]:
-    """All agents are online when the block begins."""
+def bench(count: int, processes: int = PROCESSES, **more: str) -> Iterator[Bench]:
+    """All agents are online when the block begins. `more`: further environment variables of the server."""
     with ExitStack() as todo:
         directory = Path(todo.enter_context(tempfile.TemporaryDirectory(prefix="quartzflow-bench-")))
         metrics_port = services.free_port()
@@ -84,23 +81,37 @@ def bench(count: int, processes: int = PROCESSES) -> Iterator[Bench]:
             "QF_LOG_LEVEL": "WARNING",
             "QF_BRIDGE_METRICS_PORT": str(metrics_port),
             "QF_BRIDGE_LIMITS": LIMITS,
+            **more,
         }
         stack = todo.enter_context(services.running_stack(directory, **more))
-        command = stack.manage("enroll", "default", "--uses", str(count))
-        options = Options(
-            endpoints=(("127.0.0.1", stack.quic_port),),
-            ca=(stack.data_dir / "pki" / "ca.pem").read_bytes(),
-            token=command.split("--token ")[1].split()[0],
-            prefix="bench",
-            count=count,
-            rate=RATE,
-        )
-        agents = Simulation(options, processes)
-        todo.callback(agents.close)
+        agents = todo.enter_context(simulated(stack, "default", count, processes))
         found = Bench(stack, agents, count, metrics_port)
-        wait_until(found.all_online, 60 + count / 20, lambda: f"all online: {agents.stats().summary()}")
         wait_until(lambda: agents.stats().configs >= count, 60, "every agent's first configuration")
         yield found
+
+
+@contextmanager
+def simulated(stack: Stack, group: str, count: int, processes: int) -> Iterator[Simulation]:
+    """As many agents in a group, online when the block begins."""
+    command = stack.manage("enroll", group, "--uses", str(count))
+    options = Options(
+        endpoints=(("127.0.0.1", stack.quic_port),),
+        ca=(stack.data_dir / "pki" / "ca.pem").read_bytes(),
+        token=command.split("--token ")[1].split()[0],
+        prefix="bench",
+        count=count,
+        rate=RATE,
+    )
+    agents = Simulation(options, processes)
+    try:
+        wait_until(
+            lambda: agents.stats().online == count,
+            60 + count / 20,
+            lambda: f"all online: {agents.stats().summary()}",
+        )
+        yield agents
+    finally:
+        agents.close()
 
 
 @cache
@@ -256,47 +267,3 @@ def _pushes(one: Bench, times: int) -> list[float]:
             found += applied()
             time.sleep(1)
     return found
-
-
-@benchmark
-def throughput() -> Iterator[Measurement]:
-    """Two tasks fire every second on all busy agents: rows, bridge, agents, committed results."""
-    with bench(BUSY_AGENTS, processes=1) as one, one.stack.api() as api:
-        tasks = [services.shell_task(api, f"load-{n}", "* * * * * *", "true") for n in range(2)]
-        wait_until(lambda: one.agents.stats().acknowledged >= one.count, 30, "the first results")
-        programs = {**one.stack.programs(), "agents": psutil.Process(one.agents.pids[0])}
-        used = {name: sum(process.cpu_times()[:2]) for name, process in programs.items()}
-        before, start = one.agents.stats(), time.monotonic()
-        time.sleep(SECONDS)
-        after, seconds = one.agents.stats(), time.monotonic() - start
-        cpu = {name: sum(process.cpu_times()[:2]) - used[name] for name, process in programs.items()}
-        for task in tasks:
-            api.post(f"/tasks/{task}/disable")
-        wait_until(lambda: not one.agents.stats().unacknowledged, 60, "the last acknowledgements")
-        time.sleep(3)
-        end = one.agents.stats()
-        total, succeeded, cancelled = (
-            sum(_count(api, task, status) for task in tasks) for status in ("", services.SUCCESS, CANCELLED)
-        )
-    committed = after.acknowledged - before.acknowledged
-    wanted = 2 * BUSY_AGENTS
-    # Nothing lost, nothing double; the last firings are cancelled with the task's disabling.
-    assert end.instructions - end.duplicates == end.executed == end.acknowledged, end.summary()
-    assert end.executed <= total == succeeded + cancelled, (total, succeeded, cancelled, end.summary())
-    yield measure(
-        "throughput", committed / seconds, "executions/s", wanted, f"{wanted}/s asked for", "higher"
-    )
-    ack_ms = percentile(after.ack_ms[len(before.ack_ms) :], 99)
-    yield measure("throughput_commit_p99", ack_ms, "ms", 1000, "a result is acknowledged within 1 s")
-    for name, spent in sorted(cpu.items()):
-        per_thousand = spent / max(committed, 1) * 1000
-        yield measure(
-            f"throughput_cpu_{name}", per_thousand, "s per 1,000", 1, "a core for 1,000 executions/s"
-        )
-
-
-def _count(api: httpx.Client, task: int, status: int | str) -> int:
-    """How many executions of a task have this status; "": any."""
-    query = {"task_id": task, "page_size": 1} | ({"status": status} if status else {})
-    total: int = api.get("/executions", params=query).json()["data"]["total"]
-    return total
