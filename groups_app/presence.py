@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
-from quartzflow_agent.protocol.constants import PROTOCOL_VERSION
+from quartzflow_agent.protocol.constants import OLDEST_PROTOCOL, PROTOCOL_VERSION
+from quartzflow_agent.protocol.text import spoken
 
 from quartzflow.audit import record
 from quartzflow.bulk import update_from_values
@@ -79,11 +80,13 @@ def register(info: RegisterInfo) -> RegisterOutcome:
     3. With a credential: it must be this client's own.
     4. Mark the client online on this bridge under this session.
     """
-    if info.protocol_version != PROTOCOL_VERSION:
+    if not OLDEST_PROTOCOL <= info.protocol_version <= PROTOCOL_VERSION:
+        older = info.protocol_version < OLDEST_PROTOCOL
         return refused(
             "protocol_version",
-            f"this server speaks agent protocol {PROTOCOL_VERSION}, the agent {info.protocol_version}:"
-            " install the agent version that belongs to the server",
+            f"the server speaks agent protocol {spoken(OLDEST_PROTOCOL, PROTOCOL_VERSION)}, the agent"
+            f" {info.protocol_version} (agent {info.agent_version[:32] or 'of unknown version'}):"
+            + (" update the agent" if older else " update the server first, then the agents"),
         )
     if not CLIENT_ID.match(info.client_id):
         return refused(

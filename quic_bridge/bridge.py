@@ -15,6 +15,7 @@ from . import metrics
 from .commands import CHUNK, Commands
 from .configs import Configs
 from .domain import Domain, Pulse, Unavailable
+from .facts import Facts
 from .inbound import Inbound
 from .legacy import Legacy
 from .legacy_session import LegacySession
@@ -22,7 +23,6 @@ from .limits import Limits
 from .logs import Logs
 from .registry import Registry
 from .server import Server
-from .session import Facts
 from .steering import Steering
 from .wake import Wake
 from .writer import Writer

@@ -12,9 +12,10 @@ from quartzflow_agent.protocol.framing import FramingError
 
 from .commands import CHUNK
 from .domain import PushPlan, Unavailable
+from .facts import Facts
+from .parts import Part, encode_push
 from .registry import Registry
 from .server import Connection
-from .session import Facts, encode_push
 from .writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -26,8 +27,7 @@ PUSH_REPEATS = 3  # then the failure is recorded
 @dataclass(slots=True)
 class _Push:
     version: int
-    frame: bytes  # shared by all agents that get the same content
-    sent_at: float
+    sent_at: float  # of the part that is not acknowledged
     repeats: int = 0
     error: str = "not acknowledged"
 
@@ -71,22 +71,34 @@ class Configs:
             connection.session.looked = max(plan.version, connection.session.looked)
 
     async def _send(self, push: task_pb2.TaskConfigPush, connections: Sequence[Connection]) -> None:
-        try:
-            frame = encode_push(push)
-        except FramingError as error:
-            for connection in connections:
-                connection.session.expected = connection.session.looked = push.version
-            self.too_large([connection.session.client_id for connection in connections], push.version, error)
-            return
+        for in_parts in (True, False):
+            able = [connection for connection in connections if connection.agent.in_parts == in_parts]
+            if not able:
+                continue
+            try:
+                parts = encode_push(push, in_parts=in_parts)
+            except FramingError as error:
+                for connection in able:
+                    connection.session.expected = connection.session.looked = push.version
+                self.too_large([connection.session.client_id for connection in able], push.version, error)
+            else:
+                await self._send_parts(push.version, parts, able)
+
+    async def _send_parts(
+        self, version: int, parts: Sequence[Part], connections: Sequence[Connection]
+    ) -> None:
         now = time.monotonic()
         for number, connection in enumerate(connections, 1):
             if connection.session.closing is None:
-                connection.agent.push(push.version, frame)
-                self._pushes[connection] = _Push(push.version, frame, now)
+                connection.agent.push(version, parts)
+                self._pushes[connection] = _Push(version, now)
                 connection.wake()
             if number % CHUNK == 0:
                 await asyncio.sleep(0)
-        log.info("configuration pushed", version=push.version, agents=len(connections), bytes=len(frame))
+        size = sum(len(part.frame) for part in parts)
+        log.info(
+            "configuration pushed", version=version, agents=len(connections), bytes=size, parts=len(parts)
+        )
 
     async def repeat(self) -> None:
         """Send again what was not acknowledged in time; record what was not after all."""
@@ -98,7 +110,7 @@ class Configs:
             if push.repeats < PUSH_REPEATS:
                 push.repeats += 1
                 push.sent_at = now
-                connection.agent.write(push.frame)
+                connection.agent.push_again()
                 connection.wake()
             else:
                 del self._pushes[connection]
@@ -108,6 +120,12 @@ class Configs:
                 "push failed", version=version, reason=reason, agents=len(client_ids), first=client_ids[0]
             )
             await self._writer.call(self._writer.domain.push_failed, client_ids, version, reason)
+
+    def taken(self, connection: Connection) -> None:
+        """The agent has got a part, and the next one was sent."""
+        push = self._pushes.get(connection)
+        if push is not None:
+            push.sent_at, push.repeats = time.monotonic(), 0
 
     def applied(self, connection: Connection, version: int) -> None:
         """The agent has put a version in force."""

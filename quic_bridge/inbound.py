@@ -63,6 +63,7 @@ class Inbound:
             inputs.StatsReceived: self._stats,
             inputs.ExecutionsAnswered: self._answered,
             inputs.ConfigApplied: lambda connection, item: configs.applied(connection, item.version),
+            inputs.PartTaken: lambda connection, _: configs.taken(connection),
             inputs.ConfigRefused: lambda connection, item: configs.refused(
                 connection, item.version, item.error
             ),

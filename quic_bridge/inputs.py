@@ -76,6 +76,11 @@ class ConfigApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class PartTaken:
+    """The agent has got a part of a configuration; the session has sent the next."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigRefused:
     """The agent could not put this version in force."""
 
@@ -114,6 +119,7 @@ Input = (
     | StatsReceived
     | ExecutionsAnswered
     | ConfigApplied
+    | PartTaken
     | ConfigRefused
     | ChunkReceived
     | LegacyArrived

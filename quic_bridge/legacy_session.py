@@ -23,9 +23,9 @@ from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
 from . import legacy_commands as commands
 from .closing import Close, PeerError
+from .facts import Facts, State
 from .inputs import HeartbeatReceived, Input, LegacyArrived, LegacyEnded
 from .limits import COST_UNIT, Limits
-from .session import Facts, State
 
 FIRST_STREAM = 0
 MAX_STREAMS = 1000  # of the client, open at once

@@ -5,8 +5,6 @@ the peer sends, `receive` returns: a protocol error closes this session with a r
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from google.protobuf.message import Message
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
@@ -17,6 +15,7 @@ from quartzflow_agent.protocol.constants import (
     CLOSE_REFUSED,
     CLOSE_REGISTER_TIMEOUT,
     CLOSE_SILENT,
+    CONFIG_PARTS,
     HEARTBEAT_INTERVAL,
     PROTOCOL_VERSION,
     RECORDS_WANTED,
@@ -24,6 +23,8 @@ from quartzflow_agent.protocol.constants import (
 from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
 from .closing import Close, PeerError
+from .facts import Facts as Facts
+from .facts import State
 from .inputs import (
     ChunkReceived,
     ConfigApplied,
@@ -31,6 +32,7 @@ from .inputs import (
     ExecutionsAnswered,
     HeartbeatReceived,
     Input,
+    PartTaken,
     ProgressReceived,
     PullReceived,
     RegisterReceived,
@@ -39,39 +41,22 @@ from .inputs import (
     SyncReceived,
 )
 from .limits import COST_UNIT, PULL_COST, Limits
+from .parts import PUSH, Part, encode_config
 
 CONTROL_STREAM = 0
 ACKS_PER_FRAME = 500
 
 # Our msg_ids say what they are about, so that an ACK needs no table of what was sent.
 EXECUTION = "x:"  # + execution id
-PUSH = "p:"  # + configuration version
 CANCEL = "c:"
-
-
-@dataclass(slots=True)
-class Facts:
-    """What every session of a bridge tells its agent; the bridge keeps it up to date."""
-
-    bridge_id: str
-    endpoints: Sequence[str] = ()  # HOST:PORT of bridges to try, best first
-    config_version: int = 0  # the newest version the bridge has seen
-    scheduler_alive: bool = False
-
-
-class State(Enum):
-    CONNECTED = "connected"
-    REGISTERING = "registering"
-    REGISTERED = "registered"
-    CLOSED = "closed"
 
 
 class Session:
     """`now` is always the loop's monotonic time in seconds. After any call there may be output, or `closing` set."""
 
     __slots__ = (
-        "_control", "_limits", "_opened_at", "_output", "_pull", "_side", "_spared", "_spared_at",
-        "applied", "client_id", "closing", "expected", "facts", "heard_at", "looked", "session_id", "state",
+        "_control", "_limits", "_opened_at", "_output", "_parts", "_pull", "_side", "_spared", "_spared_at", "_spoken",
+        "applied", "client_id", "closing", "expected", "facts", "heard_at", "in_parts", "looked", "session_id", "state",
     )  # fmt: skip
 
     def __init__(self, session_id: str, facts: Facts, limits: Limits, now: float) -> None:
@@ -86,6 +71,9 @@ class Session:
         # since changes that concern other groups alone need not reach it. None: not known until its first pull.
         self.expected: int | None = None
         self.looked = 0  # the version up to which the bridge has looked for changes that concern this agent
+        self.in_parts = False  # whether the agent can put a configuration together that comes in parts
+        self._parts: list[Part] = []  # of the newest configuration: not acknowledged, or not sent yet
+        self._spoken = PROTOCOL_VERSION  # the agent's, when it is an earlier one
         self._limits = limits
         self._opened_at = now
         self._control = FrameDecoder(limits.first_frame)
@@ -183,15 +171,24 @@ class Session:
         self._send(pb.MESSAGE_TYPE_TASK_CANCEL, message, CANCEL + execution_ids[0], wait_ack=True)
 
     def answer_pull(self, msg_id: str, response: task_pb2.TaskConfigResponse) -> None:
-        """Answer a PullReceived; ConfigApplied follows. Raises FramingError when it is over MAX_FRAME."""
-        self._send(pb.MESSAGE_TYPE_TASK_CONFIG_RESPONSE, response, msg_id, wait_ack=True)
-        self.expected = self.looked = response.version
+        """Answer a PullReceived; ConfigApplied follows. Raises FramingError when a frame is over MAX_FRAME."""
+        self._begin(encode_config(response, msg_id, in_parts=self.in_parts), response.version)
         self._pull = (msg_id, response.version)
 
-    def push(self, version: int, frame: bytes) -> None:
-        """Send a configuration push that `encode_push` made for many agents; ConfigApplied or -Refused follows."""
+    def push(self, version: int, parts: Sequence[Part]) -> None:
+        """Send a push that `encode_push` made for many agents; PartTaken, then ConfigApplied or -Refused follow."""
+        self._begin(parts, version)
+
+    def push_again(self) -> None:
+        """Send that part of the newest configuration once more that is not acknowledged."""
+        if self._parts:
+            self.write(self._parts[0].frame)
+
+    def _begin(self, parts: Sequence[Part], version: int) -> None:
+        # What is left of an older configuration need not be sent: this one makes up for it.
+        self._parts = list(parts)
         self.expected = self.looked = version
-        self.write(frame)
+        self.write(self._parts[0].frame)
 
     def in_step(self) -> bool:
         """Whether the agent holds all that concerns it, as far as the bridge has looked."""
@@ -265,6 +262,8 @@ class Session:
         if not isinstance(message, agent_pb2.RegisterRequest):
             raise PeerError("the first frame is not a registration")
         self.state = State.REGISTERING
+        self.in_parts = CONFIG_PARTS in message.features
+        self._spoken = min(message.protocol_version or PROTOCOL_VERSION, PROTOCOL_VERSION)
         return RegisterReceived(message)
 
     def _read_ping(self, ping: pb.PingFrame) -> Input:
@@ -289,7 +288,11 @@ class Session:
         error = "" if succeeded else ack.error or "failed"
         executions: list[str] = []
         for msg_id in (ack.msg_id, *ack.more_msg_ids):
-            if msg_id.startswith(EXECUTION):
+            if succeeded and len(self._parts) > 1 and msg_id == self._parts[0].msg_id:
+                del self._parts[0]
+                self.write(self._parts[0].frame)
+                inputs.append(PartTaken())
+            elif msg_id.startswith(EXECUTION):
                 executions.append(msg_id[len(EXECUTION) :])
             elif self._pull is not None and msg_id == self._pull[0]:
                 inputs.append(self._read_applied(self._pull[1], error))
@@ -306,6 +309,8 @@ class Session:
         if self.expected is None or version > self.expected:
             raise PeerError(f"acknowledged configuration version {version}, which was not sent")
         self.applied = max(self.applied, version)
+        if version == self.expected:
+            self._parts = []
         return ConfigApplied(version)
 
     def _read_data(self, envelope: pb.DataMessage, message: Message) -> Input:
@@ -387,12 +392,5 @@ class Session:
         response.scheduler_alive = self.facts.scheduler_alive
         response.bridge_id = self.facts.bridge_id
         response.endpoints.extend(self.facts.endpoints)
-        response.protocol_version = PROTOCOL_VERSION
+        response.protocol_version = self._spoken if response.accepted else PROTOCOL_VERSION
         self._send(pb.MESSAGE_TYPE_REGISTER_RESPONSE, response)
-
-
-def encode_push(push: task_pb2.TaskConfigPush) -> bytes:
-    """The frame of a push, the same for every agent it goes to. Raises FramingError when it is over MAX_FRAME."""
-    return encode(
-        messages.data(pb.MESSAGE_TYPE_TASK_CONFIG_PUSH, push, f"{PUSH}{push.version}", wait_ack=True)
-    )

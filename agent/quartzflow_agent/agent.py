@@ -107,6 +107,7 @@ class Agent:
             request=self._request,
             vitals=self._vitals,
             handler=self._handler,
+            failed=self.save_status,
         )
 
     def stop(self) -> None:

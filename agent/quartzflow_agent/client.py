@@ -57,8 +57,12 @@ class Link:
         vitals: Callable[[], Vitals],
         handler: LinkHandler,
         backoff: Optional[Backoff] = None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
-        """endpoints: tried in this order. request, vitals: asked at each connection and PING."""
+        """endpoints: tried in this order. request, vitals: asked at each connection and PING.
+
+        failed: told whenever `problem` has changed.
+        """
         self._endpoints = list(endpoints)
         self._offered: List[Endpoint] = []  # by the server, tried first
         self._trust = trust
@@ -67,6 +71,7 @@ class Link:
         self._vitals = vitals
         self._handler = handler
         self._backoff = backoff or Backoff()
+        self._failed = failed
         self._connection: Optional[Connection] = None
         self._registered = False
         self.since = 0.0  # monotonic; of the session
@@ -216,7 +221,10 @@ class Link:
         return random.uniform(0, away.delay) if away.delay > 0 else 0.0  # noqa: S311  no secret
 
     def _fail(self, reason: str) -> None:
+        changed = reason != self.problem
         self.problem = reason
+        if changed:
+            self._failed()
         log.warning(
             event("disconnected" if self._registered else "unreachable", server=self.endpoint, reason=reason)
         )

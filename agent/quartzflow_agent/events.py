@@ -43,6 +43,11 @@ class ConfigReceived:
 
 
 @dataclass(frozen=True)
+class ConfigComing:
+    """A part of a configuration has come; the session has acknowledged it, and waits for the others."""
+
+
+@dataclass(frozen=True)
 class Instructed:
     """Run this; `Session.accept` or `Session.reject` answers it, once it is stored."""
 
@@ -139,6 +144,7 @@ Event = Union[
     Refused,
     Pong,
     ConfigReceived,
+    ConfigComing,
     Instructed,
     CancelRequested,
     WatchChanged,

@@ -64,6 +64,7 @@ class Handler:
         self._by_type: Dict[Type[Any], Callable[[Sequence[Any]], Awaitable[None]]] = {
             events.Pong: self._on_pongs,
             events.ConfigReceived: self._on_configs,
+            events.ConfigComing: self._on_coming,
             events.Instructed: self._on_instructions,
             events.CancelRequested: self._on_cancels,
             events.WatchChanged: self._on_watches,
@@ -132,6 +133,9 @@ class Handler:
     async def _on_configs(self, received: Sequence[events.ConfigReceived]) -> None:
         for item in received:
             await self._apply(item)
+
+    async def _on_coming(self, received: Sequence[events.ConfigComing]) -> None:
+        self._pull_again_at = self._clock.monotonic() + PULL_PATIENCE
 
     async def _apply(self, item: events.ConfigReceived) -> None:
         now = self._clock.server_ms()

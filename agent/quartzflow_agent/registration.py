@@ -10,7 +10,7 @@ from quartzflow_agent.config import AgentConfig, ConfigError, read_secret, write
 from quartzflow_agent.i18n import _
 from quartzflow_agent.paths import Home
 from quartzflow_agent.protocol import agent_pb2
-from quartzflow_agent.protocol.constants import PROTOCOL_VERSION
+from quartzflow_agent.protocol.constants import FEATURES, PROTOCOL_VERSION
 
 
 def register_request(
@@ -29,6 +29,7 @@ def register_request(
         labels=config.labels,
         group=config.group,
         python_version=platform.python_version(),
+        features=FEATURES,
     )
 
 

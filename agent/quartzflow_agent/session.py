@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 from google.protobuf.message import Message
 
@@ -16,10 +16,13 @@ from quartzflow_agent.protocol.constants import (
     HEARTBEAT_INTERVAL,
     MAX_FRAME,
     OFFLINE_AFTER,
+    OLDEST_PROTOCOL,
     PONG_TIMEOUT,
+    PROTOCOL_VERSION,
     RECORDS_WANTED,
 )
 from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
+from quartzflow_agent.protocol.text import spoken
 
 # The bridge answers a registration after a database commit: it may be busy with a thousand others.
 REGISTER_ANSWER_TIMEOUT = 15.0  # seconds
@@ -43,6 +46,7 @@ class _Stats:
     revision: int
 
 
+Config = Union[task_pb2.TaskConfigPush, task_pb2.TaskConfigResponse]
 # What a message of ours that waits for an answer was about.
 _Subject = Union[AttemptKey, _Stats]
 
@@ -70,6 +74,7 @@ class AgentSession:
         self._decoder = FrameDecoder(MAX_FRAME)
         self._out = bytearray()
         self._accepted: List[str] = []
+        self._parts: List[Config] = []  # of a configuration that has not come as a whole yet
         self._waiting: Dict[str, _Subject] = {}
         self._syncs: Dict[str, List[AttemptKey]] = {}
         self._prefix = os.urandom(4).hex()
@@ -231,6 +236,14 @@ class AgentSession:
         if not response.accepted:
             self._close()
             return [events.Refused(response.code, response.message)]
+        # A server from before this rule says nothing: it speaks the first version.
+        version = response.protocol_version or 1
+        if not OLDEST_PROTOCOL <= version <= PROTOCOL_VERSION:
+            self._close()
+            ours = spoken(OLDEST_PROTOCOL, PROTOCOL_VERSION)
+            problem = f"the agent speaks agent protocol {ours}, the server {version}: "
+            problem += "update the server" if version < OLDEST_PROTOCOL else "update the agent"
+            return [events.Refused("protocol_version", problem)]
         self.state = READY
         self.client_id = response.client_id or self.client_id
         self.heartbeat = response.heartbeat_interval or HEARTBEAT_INTERVAL
@@ -272,7 +285,7 @@ class AgentSession:
         if isinstance(message, task_pb2.TaskExecution):
             return [events.Instructed(msg_id, message)]
         if isinstance(message, (task_pb2.TaskConfigPush, task_pb2.TaskConfigResponse)):
-            return [events.ConfigReceived(msg_id, message)]
+            return self._on_config(msg_id, message)
         if isinstance(message, agent_pb2.TaskCancel):
             return [events.CancelRequested(msg_id, list(message.execution_ids), message.reason)]
         if isinstance(message, agent_pb2.LogWatch):
@@ -288,6 +301,25 @@ class AgentSession:
         if isinstance(message, agent_pb2.GoAway):
             return [events.WentAway(list(message.endpoints), message.delay_ms / 1000, message.reason)]
         raise messages.MessageError(f"unexpected {message.DESCRIPTOR.name}")
+
+    def _on_config(self, msg_id: str, config: Config) -> List[Event]:
+        if config.parts < 2:
+            return [events.ConfigReceived(msg_id, config)]
+        if config.part == 0:
+            self._parts = []
+        first = self._parts[0] if self._parts else config
+        if config.part != len(self._parts) or (type(first), first.version) != (type(config), config.version):
+            return []  # sent twice, or of something that was begun anew
+        self._parts.append(config)
+        if len(self._parts) < config.parts:
+            self.accept(msg_id)
+            return [events.ConfigComing()]
+        whole: Any = type(config)()
+        for part in self._parts:
+            whole.MergeFrom(part)
+        self._parts = []
+        whole.part = whole.parts = 0
+        return [events.ConfigReceived(msg_id, whole)]
 
     def _lose(self, reason: str) -> events.Lost:
         self._close()

@@ -14,7 +14,7 @@ from quartzflow_agent import __version__, events, quic_tuning
 from quartzflow_agent.backoff import Backoff
 from quartzflow_agent.events import AttemptKey, Event
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
-from quartzflow_agent.protocol.constants import CLOSE_OK, PROTOCOL_VERSION
+from quartzflow_agent.protocol.constants import CLOSE_OK, FEATURES, PROTOCOL_VERSION
 from quartzflow_agent.session import AgentSession, Vitals
 
 from .. import tuning
@@ -104,6 +104,7 @@ class SimulatedAgent:
             credential=self._credential,
             enrollment_token="" if self._credential else fleet.options.token,
             protocol_version=PROTOCOL_VERSION,
+            features=FEATURES,
             agent_version=__version__,
             hostname="simulated",
             labels={"simulated": "1"},

@@ -8,6 +8,7 @@ from quartzflow_agent import agent as agent_module
 from quartzflow_agent import handler, reporting
 from quartzflow_agent.protocol import agent_pb2, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
+from quartzflow_agent.status import load
 from quartzflow_agent.store import executions, outbox, statistics, tasks
 from quartzflow_agent.store.records import utc_day
 
@@ -116,6 +117,15 @@ async def test_a_full_log_is_sent_on_request(agent, server):
     fetch("none", execution_id="exec_9")
     (chunk,) = await answer("none")
     assert "no log" in chunk.error
+
+
+async def test_a_refusal_is_in_its_status_as_soon_as_it_is_known(home, server, certificates):
+    server.refusal = ("protocol_version", "the server speaks agent protocol 2, the agent 1: update the agent")
+    async with agent_in(home, joined(home, server, certificates)):
+        await until(lambda: home.status.exists() and load(home)["problem"])
+        said = load(home)
+        assert said["problem"] == f"refused (protocol_version): {server.refusal[1]}"
+        assert not said["connected"]
 
 
 # --- the configuration ---

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quartzflow_agent import events
+from quartzflow_agent import session as session_module
 from quartzflow_agent.protocol import agent_pb2, messages, task_pb2
 from quartzflow_agent.protocol import backbone_pb2 as pb
 from quartzflow_agent.protocol.constants import RECORDS_WANTED
@@ -146,6 +147,30 @@ def test_acknowledgements_share_a_frame(talk):
     assert acks[0].msg_id == "m0"
     assert acks[2].more_msg_ids[-1] == "m1199"
     assert talk.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [
+        (0, "speaks agent protocol 2 to 3, the server 1: update the server"),
+        (1, "speaks agent protocol 2 to 3, the server 1: update the server"),
+        (4, "speaks agent protocol 2 to 3, the server 4: update the agent"),
+    ],
+)
+def test_a_server_of_another_protocol_is_left_with_a_word_on_what_to_update(talk, monkeypatch, server, message):
+    monkeypatch.setattr(session_module, "OLDEST_PROTOCOL", 2)
+    monkeypatch.setattr(session_module, "PROTOCOL_VERSION", 3)
+    (event,) = talk.register(protocol_version=server)
+    assert (event.code, talk.session.state) == ("protocol_version", CLOSED)
+    assert message in event.message
+
+
+@pytest.mark.parametrize("server", [2, 3])
+def test_a_server_of_an_older_protocol_that_is_still_spoken_will_do(talk, monkeypatch, server):
+    monkeypatch.setattr(session_module, "OLDEST_PROTOCOL", 2)
+    monkeypatch.setattr(session_module, "PROTOCOL_VERSION", 3)
+    talk.register(protocol_version=server)
+    assert talk.session.state == READY
 
 
 def test_a_rejection_names_its_reason(talk):

@@ -56,6 +56,29 @@ def test_what_does_not_belong_stays_out(fields, code):
     assert not Client.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("oldest", "newest", "agent", "message"),
+    [
+        (3, 3, 2, "speaks agent protocol 3, the agent 2 (agent 0.9): update the agent"),
+        (2, 3, 1, "speaks agent protocol 2 to 3, the agent 1 (agent 0.9): update the agent"),
+        (2, 3, 4, "speaks agent protocol 2 to 3, the agent 4 (agent 0.9): update the server first, then the agents"),
+    ],
+)
+def test_who_speaks_another_protocol_is_told_which_side_to_update(monkeypatch, oldest, newest, agent, message):
+    monkeypatch.setattr(presence, "OLDEST_PROTOCOL", oldest)
+    monkeypatch.setattr(presence, "PROTOCOL_VERSION", newest)
+    outcome = presence.register(info(enrollment_token=token(), protocol_version=agent, agent_version="0.9"))
+    assert (outcome.accepted, outcome.code) == (False, "protocol_version")
+    assert message in outcome.message
+
+
+@pytest.mark.parametrize("agent", [2, 3])
+def test_an_older_protocol_that_is_still_spoken_is_served(monkeypatch, agent):
+    monkeypatch.setattr(presence, "OLDEST_PROTOCOL", 2)
+    monkeypatch.setattr(presence, "PROTOCOL_VERSION", 3)
+    assert presence.register(info(enrollment_token=token(), protocol_version=agent)).accepted
+
+
 def test_a_token_is_used_up():
     secret = token(max_uses=1)
     assert presence.register(info(enrollment_token=secret)).accepted

@@ -6,7 +6,7 @@ import pytest
 from quartzflow_agent.protocol import backbone_pb2 as pb
 from quartzflow_agent.protocol import messages, task_pb2
 
-from quic_bridge import configs, session
+from quic_bridge import configs, parts
 from quic_bridge.domain import Unavailable
 
 from .agents import eventually
@@ -37,8 +37,10 @@ async def test_a_change_is_pushed_once_per_content_and_acknowledged(
     connect, bridge, domain, change, monkeypatch
 ):
     encoded = []
-    encode = session.encode_push
-    monkeypatch.setattr(configs, "encode_push", lambda push: encoded.append(push) or encode(push))
+    encode = parts.encode_push
+    monkeypatch.setattr(
+        configs, "encode_push", lambda push, **how: encoded.append(push) or encode(push, **how)
+    )
     agents = [await connect(f"host-{number}", config_version=1) for number in range(3)]
     await change()
     for a in agents:

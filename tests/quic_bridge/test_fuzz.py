@@ -13,8 +13,10 @@ from quartzflow_agent.protocol.constants import PROTOCOL_VERSION
 from quartzflow_agent.protocol.framing import encode
 
 from quic_bridge import inputs
+from quic_bridge.facts import Facts, State
 from quic_bridge.limits import Limits
-from quic_bridge.session import Facts, Session, State, encode_push
+from quic_bridge.parts import encode_push
+from quic_bridge.session import Session
 
 FRAMES = int(os.environ.get("FUZZ_FRAMES", "20000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261124"))
@@ -58,7 +60,7 @@ def valid_frames():
     yield data(pb.MESSAGE_TYPE_LOG_CHUNK, agent_pb2.LogChunk(request_id="r", data=b"\0" * 2000, last=True))
     yield data(pb.MESSAGE_TYPE_TASK_EXECUTION, task_pb2.TaskExecution(execution_id="e1"))
     yield data(pb.MESSAGE_TYPE_GO_AWAY, agent_pb2.GoAway(reason="r"))
-    yield encode_push(task_pb2.TaskConfigPush(version=1))
+    yield encode_push(task_pb2.TaskConfigPush(version=1), in_parts=False)[0].frame
 
 
 class Fuzzer:

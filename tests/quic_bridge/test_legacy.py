@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from quartzflow_agent.protocol.messages import now_ms
 
 from quic_bridge import server
+from quic_bridge.facts import Facts
 from quic_bridge.legacy_session import LegacySession
 from quic_bridge.limits import Limits
-from quic_bridge.session import Facts
 
 from .agents import agent, eventually
 from .conftest import running

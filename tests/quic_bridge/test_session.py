@@ -9,8 +9,10 @@ from quartzflow_agent.protocol.framing import FrameDecoder, FramingError, encode
 
 from quic_bridge import inputs
 from quic_bridge.closing import Close
+from quic_bridge.facts import Facts, State
 from quic_bridge.limits import Limits
-from quic_bridge.session import Facts, Session, State, encode_push
+from quic_bridge.parts import encode_push
+from quic_bridge.session import Session
 
 REGISTER = encode(
     messages.data(pb.MESSAGE_TYPE_REGISTER, agent_pb2.RegisterRequest(client_id="host-1"), "m0")
@@ -217,7 +219,7 @@ def test_a_change_that_does_not_concern_the_agent_does_not_make_it_pull():
     session.facts.config_version = 9
     session.looked = 9
     assert pong_version(session, 5) == 5
-    session.push(9, encode_push(task_pb2.TaskConfigPush(version=9)))
+    session.push(9, encode_push(task_pb2.TaskConfigPush(version=9), in_parts=False))
     session.take_output()
     assert pong_version(session, 5) == 9
     (applied,) = session.receive(0, encode(messages.ack("p:9")), False, 0.0)
@@ -233,7 +235,7 @@ def test_an_agent_ahead_of_the_server_is_told_the_servers_version():
 def test_a_late_acknowledgement_does_not_move_the_agent_back():
     session = registered(config_version=5)
     for version in (6, 7):
-        session.push(version, encode_push(task_pb2.TaskConfigPush(version=version)))
+        session.push(version, encode_push(task_pb2.TaskConfigPush(version=version), in_parts=False))
     session.receive(0, encode(messages.ack("p:7")), False, 0.0)
     session.receive(0, encode(messages.ack("p:6")), False, 0.0)
     assert session.applied == 7
@@ -241,7 +243,7 @@ def test_a_late_acknowledgement_does_not_move_the_agent_back():
 
 def test_a_refused_configuration_says_why():
     session = registered(config_version=5)
-    session.push(6, encode_push(task_pb2.TaskConfigPush(version=6)))
+    session.push(6, encode_push(task_pb2.TaskConfigPush(version=6), in_parts=False))
     frame = encode(messages.ack("p:6", pb.ACK_STATUS_FAILURE, error="disk full"))
     assert session.receive(0, frame, False, 0.0) == [inputs.ConfigRefused(6, "disk full")]
     assert session.applied == 5

@@ -19,3 +19,8 @@ def tail_utf8(text: str, limit_bytes: int) -> Tuple[str, bool]:
     data = text.encode("utf-8", "replace")
     start = max(len(data) - max(limit_bytes, 0), 0)
     return data[start:].decode("utf-8", "ignore"), start > 0
+
+
+def spoken(oldest: int, newest: int) -> str:
+    """Which protocol versions a side speaks: "3", or "2 to 3"."""
+    return str(newest) if oldest == newest else f"{oldest} to {newest}"
