@@ -17,8 +17,11 @@ from quartzflow.admin_base import who
 from quartzflow.admin_site import site
 from quartzflow.errors import QuartzError
 
+from .admin_calendars import CalendarAdmin
 from .admin_form_page import TaskFormAdmin
 from .models import Task
+
+__all__ = ["CalendarAdmin", "TaskAdmin"]
 
 
 @admin.register(Task, site=site)
