@@ -265,11 +265,10 @@ TIME_ZONE = ENV.time_zone
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "quartzflow.api.authentication.TokenAuthentication",
+        "knox.auth.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_THROTTLE_CLASSES": ["quartzflow.api.throttling.RateLimit"],
     "DEFAULT_RENDERER_CLASSES": ["quartzflow.api.envelope.EnvelopeRenderer"],
     "DEFAULT_PARSER_CLASSES": ["quartzflow.api.parsers.BoundedJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "quartzflow.api.pagination.PagePagination",
@@ -278,7 +277,6 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "quartzflow.api.schema.ApiSchema",
     "URL_FORMAT_OVERRIDE": None,  # ?format= is a parameter of ours
 }
-KNOX_TOKEN_MODEL = "knox.AuthToken"
 REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token", "TOKEN_LIMIT_PER_USER": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Quartz-Flow API",
