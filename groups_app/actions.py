@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from quartzflow import bridges
 from quartzflow.audit import difference, record
 from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from quartzflow.kinds import wrong_kinds
 from quartzflow.permissions import User, allowed, check, check_create
 
 from .choices import ClientApproval, ClientKind
@@ -32,11 +33,16 @@ def do_save_group(user: User, data: dict[str, Any], group: Group | None = None) 
         check(user, group, "change")
         verb, before = "update", _state(group)
     errors = {name: [_("Unknown field.")] for name in data if name not in GROUP_FIELDS}
+    tags = data.get("tags")
+    kinds = {name: value for name, value in data.items() if name != "tags" or not isinstance(tags, list)}
+    errors |= wrong_kinds(Group, kinds)
+    if isinstance(tags, list) and not all(isinstance(tag, str) for tag in tags):
+        errors["tags"] = [_("Must be a list of texts.")]
     if errors:
         raise InvalidInput(errors)
     for name, value in data.items():
         if name == "tags" and isinstance(value, list):
-            value = ",".join(str(tag).strip() for tag in value)
+            value = ",".join(tag.strip() for tag in value)
         setattr(group, name, value.strip() if isinstance(value, str) else value)
     try:
         group.full_clean()

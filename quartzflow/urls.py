@@ -14,6 +14,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     path("api/v1/", include("quartzflow.api.urls")),
+    re_path(r"^api/schema", include("quartzflow.api.docs")),
     path("i18n/setlang/", set_language, name="set_language"),
     path("i18n/catalog.js", JavaScriptCatalog.as_view(packages=["quartzflow"]), name="javascript-catalog"),
     path("console/", site.urls),

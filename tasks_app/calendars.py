@@ -19,6 +19,7 @@ from quartzflow_agent.cron import ScheduleError
 
 from quartzflow.audit import record
 from quartzflow.errors import Conflict, InvalidInput
+from quartzflow.kinds import wrong_kinds
 from quartzflow.permissions import User, check, check_create
 
 from .choices import ChangeAction
@@ -44,9 +45,11 @@ def do_save_calendar(user: User, data: dict[str, Any], calendar: Calendar | None
     else:
         check(user, calendar, "change")
     errors: dict[str, list[Any]] = {name: [_("Unknown field.")] for name in data if name not in EDITABLE}
+    errors |= wrong_kinds(Calendar, data)
+    if errors:
+        raise InvalidInput(errors)
     for name, value in data.items():
-        if name in EDITABLE:
-            setattr(calendar, name, value.strip() if isinstance(value, str) else value)
+        setattr(calendar, name, value.strip() if isinstance(value, str) else value)
     try:
         calendar.resolved = resolve(calendar.rules, calendar.timezone, timezone.now().date())
         Parsed.parse(calendar.resolved)

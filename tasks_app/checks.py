@@ -12,6 +12,7 @@ from groups_app.labels import check_selector
 from groups_app.models import Group
 from groups_app.selectors import groups_for
 from quartzflow.errors import InvalidInput
+from quartzflow.kinds import wrong_kinds
 from quartzflow.permissions import User, visible
 
 from .choices import ExecutorType
@@ -43,7 +44,7 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
 
     Raises InvalidInput with every wrong field at once.
     """
-    errors: dict[str, list[Any]] = {}
+    errors = wrong_kinds(Task, data)
     for name, value in data.items():
         if name in EDITABLE:
             setattr(task, name, value.strip() if isinstance(value, str) and name != "description" else value)
@@ -52,8 +53,7 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
     try:
         task.full_clean(exclude=["periodic_task", "owner", "executor_config"])
     except ValidationError as error:
-        for name, messages in error.message_dict.items():
-            errors.setdefault(name, []).extend(messages)
+        errors = {**error.message_dict, **errors}
     if "executor_type" not in errors:
         task.executor_config, wrong = check_executor_config(
             ExecutorType(task.executor_type), task.executor_config

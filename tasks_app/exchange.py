@@ -304,7 +304,13 @@ def _from_cell(name: str, value: Any) -> Any:
     if kind is list:
         lines = [line.strip() for line in str(value).splitlines() if line.strip()]
         return [_from_line(line) for line in lines] if name == "dependencies" else lines
-    return str(value) if name in TEXTS and type(value) in (int, float) else value
+    if name in TEXTS:
+        return str(value) if type(value) in (int, float) else value
+    if isinstance(value, str) and value.strip().isdecimal():  # of a column formatted as text
+        return int(value)
+    return (
+        {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
+    )
 
 
 def _from_line(line: str) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import django_filters
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -14,10 +15,13 @@ from executions_app import control
 from executions_app.models import MissedFiring, Replay
 from executions_app.replays import do_cancel_replay, do_start_replay, preview, progress
 from quartzflow.api.fields import ModelSerializer, UtcDateTimeField
-from quartzflow.api.requests import get_or_404, object_body, user_of
+from quartzflow.api.filters import IntegerFilter
+from quartzflow.api.requests import get_or_404, known, user_of
 from quartzflow.errors import InvalidInput
 from quartzflow.permissions import visible
 from tasks_app.models import Task
+
+from .descriptions import ProgressSerializer, ReplayPreviewSerializer, ReplayWriteSerializer
 
 FIELDS = ("task_id", "begin", "end", "parallel", "dry_run")
 
@@ -32,13 +36,14 @@ class ReplaySerializer(ModelSerializer[Replay]):
             "id", "task_id", "begin", "end", "parallel", "status", "created_by", "created_at", "ended_at", "progress",
         ]  # fmt: skip
 
+    @extend_schema_field(ProgressSerializer)
     def get_progress(self, replay: Replay) -> dict[str, Any]:
         """Times in all, fired and found existing; executions by status."""
         return {**progress(replay)}
 
 
 class ReplayFilter(django_filters.FilterSet):
-    task_id = django_filters.NumberFilter(field_name="task_id")
+    task_id = IntegerFilter(field_name="task_id")
 
     class Meta:
         model = Replay
@@ -59,11 +64,18 @@ class ReplayViewSet(viewsets.GenericViewSet[Replay]):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(
+        request=ReplayWriteSerializer,
+        responses={
+            201: ReplaySerializer,
+            200: OpenApiResponse(ReplayPreviewSerializer, "Of a dry run"),
+        },
+    )
     def create(self, request: Request) -> Response:
         """`dry_run`: true only tells how many times there are, and how many of them have executions already."""
-        user, body = user_of(request), object_body(request)
-        if unknown := sorted(set(body) - set(FIELDS)):
-            raise InvalidInput({name: [_("Unknown field.")] for name in unknown})
+        user, body = user_of(request), known(request, FIELDS)
+        if not isinstance(body.get("dry_run", False), bool):
+            raise InvalidInput({"dry_run": [_("Must be true or false.")]})
         task = get_or_404(visible(user, Task.objects.select_related("calendar")), body.get("task_id"))
         begin, end = _moment(body, "begin"), _moment(body, "end")
         if body.get("dry_run"):
@@ -76,6 +88,7 @@ class ReplayViewSet(viewsets.GenericViewSet[Replay]):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """Fire no more of it, and cancel what of it waits or runs."""
@@ -109,7 +122,7 @@ class MissedFiringSerializer(ModelSerializer[MissedFiring]):
 
 
 class MissedFiringFilter(django_filters.FilterSet):
-    task_id = django_filters.NumberFilter(field_name="task_id")
+    task_id = IntegerFilter(field_name="task_id")
     resolved = django_filters.BooleanFilter(field_name="resolved_at", lookup_expr="isnull", exclude=True)
 
     class Meta:

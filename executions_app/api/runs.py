@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -16,6 +17,8 @@ from quartzflow.api.fields import UtcDateTimeField
 from quartzflow.api.requests import user_of
 from quartzflow.errors import NotFound
 from quartzflow.execution_status import LIVE
+
+from .descriptions import RunEdgeSerializer, RunNodeSerializer
 
 
 class RunSerializer(serializers.Serializer[Any]):
@@ -36,8 +39,8 @@ class RunSerializer(serializers.Serializer[Any]):
     shard_total = serializers.IntegerField(allow_null=True)
     start_time = UtcDateTimeField(allow_null=True)
     end_time = UtcDateTimeField(allow_null=True)
-    chain = serializers.ListField(child=serializers.DictField())
-    edges = serializers.ListField(child=serializers.DictField())
+    chain = RunNodeSerializer(many=True)
+    edges = RunEdgeSerializer(many=True)
 
 
 class RunViewSet(viewsets.GenericViewSet[Execution]):
@@ -55,6 +58,7 @@ class RunViewSet(viewsets.GenericViewSet[Execution]):
         """Its executions: /api/v1/executions?run_id=…"""
         return self._answer(request, run_id)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, run_id: str) -> Response:
         """Run the failed hosts again; answers the new run."""
@@ -62,6 +66,7 @@ class RunViewSet(viewsets.GenericViewSet[Execution]):
         again = do_retry_run(user_of(request), run_id)
         return self._answer(request, again[0].run_id)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, run_id: str) -> Response:
         """Cancel what waits or runs."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import django_filters
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -15,8 +16,13 @@ from executions_app.models import Execution
 from executions_app.retries import do_retry_executions
 from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
 from quartzflow.api.fields import ModelSerializer
-from quartzflow.api.requests import get_or_404, object_body, user_of
+from quartzflow.api.filters import IntegerFilter
+from quartzflow.api.requests import get_or_404, id_list, known, user_of
 from quartzflow.errors import InvalidInput, NotAllowed, NotFound
+
+from .descriptions import ExecutionIdsSerializer, IdsSerializer, LogSerializer, StatsSerializer
+
+MOST_AT_ONCE = 500
 
 
 class ExecutionSerializer(ModelSerializer[Execution]):
@@ -33,10 +39,10 @@ class ExecutionSerializer(ModelSerializer[Execution]):
 
 
 class ExecutionFilter(django_filters.FilterSet):
-    task_id = django_filters.NumberFilter(field_name="task_id")
+    task_id = IntegerFilter(field_name="task_id")
     client_id = django_filters.CharFilter(field_name="client_id")
     run_id = django_filters.CharFilter(field_name="run_id")
-    status = django_filters.NumberFilter(field_name="status")
+    status = IntegerFilter(field_name="status")
     start_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="gte")
     end_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="lt")
 
@@ -62,19 +68,22 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
+    @extend_schema(responses=LogSerializer)
     @action(detail=True)
     def logs(self, request: Request, pk: str) -> Response:
         """What the server holds of the output; `truncated`: the agent has more."""
         execution = get_or_404(self.get_queryset(), pk)
         if not may_read_log(user_of(request), execution):
             raise NotAllowed
-        return Response(log_of(execution))
+        return Response(LogSerializer(log_of(execution)).data)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         control.do_cancel_executions(user_of(request), [get_or_404(self.get_queryset(), pk)])
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
         """Run one that failed again, on its host; answers the new execution."""
@@ -82,22 +91,30 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
         (again,) = do_retry_executions(user_of(request), [execution])[:1]
         return Response(self.get_serializer(get_or_404(self.get_queryset(), again.pk)).data)
 
+    @extend_schema(
+        operation_id="executions_retry_many", request=IdsSerializer, responses={200: ExecutionIdsSerializer}
+    )
     @action(detail=False, methods=["post"], url_path="retry")
     def retry_many(self, request: Request) -> Response:
         """Run those of `ids` again; answers the ids of the new executions."""
-        ids = object_body(request).get("ids")
-        if not isinstance(ids, list) or not ids or not all(type(pk) is int for pk in ids):
-            raise InvalidInput({"ids": [_("Must be a list of execution ids.")]})
+        ids = id_list(known(request, {"ids"}), "ids", MOST_AT_ONCE)
         found = list(self.get_queryset().filter(pk__in=ids))
-        if len(found) != len(set(ids)):
+        if len(found) != len(ids):
             raise NotFound
         return Response({"execution_ids": [e.pk for e in do_retry_executions(user_of(request), found)]})
 
-    @action(detail=False)
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("date_range", {"type": "string", "pattern": "^[1-9][0-9]{0,2}d$"}, default="7d")
+        ],
+        responses=StatsSerializer,
+    )
+    @action(detail=False, pagination_class=None)
     def stats(self, request: Request) -> Response:
         """Statistics of ?task_id=… over ?date_range=7d (days, today included)."""
-        days = re.fullmatch(r"(\d{1,3})d", request.query_params.get("date_range", "7d"))
-        if days is None or int(days[1]) < 1:
+        days = re.fullmatch(r"([1-9]\d{0,2})d", request.query_params.get("date_range", "7d"), re.ASCII)
+        if days is None:
             raise InvalidInput({"date_range": [_("A number of days such as 7d.")]})
         executions = self.filter_queryset(self.get_queryset())
-        return Response(stats(executions.filter(scheduled_time__gte=since(int(days[1])))))
+        found = stats(executions.filter(scheduled_time__gte=since(int(days[1]))))
+        return Response(StatsSerializer(found).data)

@@ -5,6 +5,7 @@ from typing import Any
 import django_filters
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -16,7 +17,9 @@ from groups_app.choices import ClientApproval, ClientKind
 from groups_app.models import Client, EnrollmentToken
 from groups_app.selectors import clients_for, groups_for, tokens_for
 from quartzflow.api.fields import ModelSerializer
+from quartzflow.api.filters import IntegerFilter
 from quartzflow.api.requests import get_or_404, object_body, user_of
+from quartzflow.api.schema import WriteSerializer
 from quartzflow.errors import InvalidInput, NotFound
 from tasks_app.configs import current_version
 
@@ -24,7 +27,7 @@ from tasks_app.configs import current_version
 class ClientSerializer(ModelSerializer[Client]):
     """`task_version` is the configuration that the host holds; `push_error` says why it took no newer one."""
 
-    group = serializers.CharField(source="group.name", default=None, read_only=True)
+    group = serializers.CharField(source="group.name", default=None, read_only=True, allow_null=True)
 
     class Meta:
         model = Client
@@ -35,9 +38,38 @@ class ClientSerializer(ModelSerializer[Client]):
         ]  # fmt: skip
 
 
+class ClientDetailSerializer(ClientSerializer):
+    """`current_version` is the newest configuration; not every one concerns every host."""
+
+    current_version = serializers.SerializerMethodField()
+
+    class Meta(ClientSerializer.Meta):
+        fields = [*ClientSerializer.Meta.fields, "current_version"]
+
+    def get_current_version(self, client: Client) -> int:
+        return current_version()
+
+
+class ApproveSerializer(WriteSerializer):
+    group_id = serializers.IntegerField()
+    ip = serializers.CharField(
+        required=False, allow_blank=True, help_text="Only if this is still its address."
+    )
+
+
+class MoveSerializer(WriteSerializer):
+    ids = serializers.ListField(child=serializers.IntegerField(min_value=1), min_length=1)
+    group_id = serializers.IntegerField(allow_null=True)
+    stop_running = serializers.BooleanField(required=False)
+
+
+class MovedSerializer(serializers.Serializer[Any]):
+    moved = serializers.IntegerField()
+
+
 class ClientFilter(django_filters.FilterSet):
-    group_id = django_filters.NumberFilter(field_name="group_id")
-    status = django_filters.NumberFilter(field_name="status")
+    group_id = IntegerFilter(field_name="group_id")
+    status = IntegerFilter(field_name="status")
     kind = django_filters.ChoiceFilter(choices=ClientKind.choices)
     approval = django_filters.ChoiceFilter(choices=ClientApproval.choices)
     keyword = django_filters.CharFilter(method="search")
@@ -63,17 +95,18 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
         return clients_for(user_of(self.request))
 
     def _answer(self, pk: int) -> Response:
-        data = self.get_serializer(get_or_404(self.get_queryset(), pk)).data
-        return Response({**data, "current_version": current_version()})
+        return Response(ClientDetailSerializer(get_or_404(self.get_queryset(), pk)).data)
 
     def list(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(responses=ClientDetailSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
         """`current_version` is the newest configuration; not every one concerns every host."""
         return self._answer(get_or_404(self.get_queryset(), pk).pk)
 
+    @extend_schema(request=MoveSerializer, responses={200: MovedSerializer})
     @action(detail=False, methods=["post"])
     def move(self, request: Request) -> Response:
         """{"ids": […], "group_id"}: put hosts into a group, or with null into none.
@@ -95,6 +128,7 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
         group = None if body["group_id"] is None else get_or_404(groups_for(user), body["group_id"])
         return Response({"moved": do_move_clients(user, found, group, stop_running=stop_running)})
 
+    @extend_schema(request=ApproveSerializer, responses={200: ClientDetailSerializer})
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
         """Let a quic-flow client have work, in {"group_id"}; with {"ip"} only if that is still its address."""
@@ -106,12 +140,14 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
         actions.do_approve_client(user, client, group, ip=str(body.get("ip") or ""))
         return self._answer(client.pk)
 
+    @extend_schema(request=None, responses={200: ClientDetailSerializer})
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         client = get_or_404(self.get_queryset(), pk)
         actions.do_revoke_client(user_of(request), client)
         return self._answer(client.pk)
 
+    @extend_schema(request=None, responses={200: ClientDetailSerializer})
     @action(detail=True, methods=["post"])
     def reset(self, request: Request, pk: str) -> Response:
         """Let the client id be enrolled anew."""
@@ -119,6 +155,7 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
         actions.do_reset_client(user_of(request), client)
         return self._answer(client.pk)
 
+    @extend_schema(request=None, responses={200: ClientDetailSerializer})
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, pk: str) -> Response:
         """Give the agent another credential; the old one is valid until the new one has been used."""
@@ -130,8 +167,10 @@ class ClientViewSet(viewsets.GenericViewSet[Client]):
 class EnrollmentTokenSerializer(ModelSerializer[EnrollmentToken]):
     """`group` null: the assignment rules choose it."""
 
-    group = serializers.CharField(source="group.name", default=None, read_only=True)
-    created_by = serializers.CharField(source="created_by.username", default=None, read_only=True)
+    group = serializers.CharField(source="group.name", default=None, read_only=True, allow_null=True)
+    created_by = serializers.CharField(
+        source="created_by.username", default=None, read_only=True, allow_null=True
+    )
 
     class Meta:
         model = EnrollmentToken
@@ -139,6 +178,21 @@ class EnrollmentTokenSerializer(ModelSerializer[EnrollmentToken]):
             "id", "prefix", "note", "group_id", "group", "allow_wish", "max_uses", "uses", "expires_at", "revoked_at",
             "created_by", "created_at",
         ]  # fmt: skip
+
+
+class EnrollmentTokenWriteSerializer(WriteSerializer):
+    group_id = serializers.IntegerField(allow_null=True, help_text="Null: the assignment rules choose it.")
+    max_uses = serializers.IntegerField(required=False)
+    hours = serializers.FloatField(required=False)
+    note = serializers.CharField(required=False, allow_blank=True)
+    allow_wish = serializers.BooleanField(required=False)
+
+
+class NewEnrollmentTokenSerializer(EnrollmentTokenSerializer):
+    token = serializers.CharField(read_only=True, help_text="Answered this once.")
+
+    class Meta(EnrollmentTokenSerializer.Meta):
+        fields = [*EnrollmentTokenSerializer.Meta.fields, "token"]
 
 
 class EnrollmentTokenViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[EnrollmentToken]):
@@ -150,6 +204,7 @@ class EnrollmentTokenViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Enro
     def get_queryset(self) -> Any:
         return tokens_for(user_of(self.request))
 
+    @extend_schema(request=EnrollmentTokenWriteSerializer, responses={201: NewEnrollmentTokenSerializer})
     def create(self, request: Request) -> Response:
         """{"group_id"}, and optionally "max_uses" (1), "hours" (24), "note".
 
@@ -180,6 +235,7 @@ class EnrollmentTokenViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Enro
         data = {**self.get_serializer(row).data, "token": token}
         return Response(data, status=status.HTTP_201_CREATED)
 
+    @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         token = get_or_404(self.get_queryset(), pk)

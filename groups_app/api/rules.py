@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -12,7 +13,8 @@ from executions_app.placement import do_apply_rules
 from groups_app import rule_actions, rules
 from groups_app.models import AssignmentRule, Client
 from quartzflow.api.fields import ModelSerializer
-from quartzflow.api.requests import get_or_404, object_body, user_of
+from quartzflow.api.requests import flag, get_or_404, known, object_body, user_of
+from quartzflow.api.schema import WriteSerializer
 from quartzflow.errors import InvalidInput
 
 SHOWN = 100  # hosts that an answer names
@@ -27,6 +29,64 @@ class RuleSerializer(ModelSerializer[AssignmentRule]):
             "id", "position", "name", "is_enabled", "hostname", "hostname_syntax", "cidr", "labels", "group_id",
             "group", "created_at", "updated_at",
         ]  # fmt: skip
+
+
+class RuleWriteSerializer(WriteSerializer):
+    name = serializers.CharField(required=False)
+    is_enabled = serializers.BooleanField(required=False)
+    hostname = serializers.CharField(required=False, allow_blank=True)
+    hostname_syntax = serializers.CharField(required=False)
+    cidr = serializers.CharField(required=False, allow_blank=True)
+    labels = serializers.DictField(required=False)
+    group_id = serializers.IntegerField(required=False)
+
+
+class RulePreviewSerializer(RuleWriteSerializer):
+    id = serializers.IntegerField(
+        required=False, help_text="Of a stored rule, with these fields instead of its own."
+    )
+
+
+class OrderSerializer(WriteSerializer):
+    ids = serializers.ListField(child=serializers.IntegerField())
+
+
+class ApplySerializer(WriteSerializer):
+    only_without_group = serializers.BooleanField(required=False)
+
+
+class MatchSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    client_id = serializers.CharField()
+    hostname = serializers.CharField()
+    ip = serializers.CharField()
+    group = serializers.CharField(allow_null=True)
+    taken_by = serializers.CharField(allow_null=True)
+
+
+class MatchesSerializer(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    earlier = serializers.IntegerField(help_text="Those that a rule before it takes.")
+    hosts = MatchSerializer(many=True, help_text="The first of them.")
+
+
+class PlannedMoveSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    client_id = serializers.CharField()
+    hostname = serializers.CharField()
+    ip = serializers.CharField()
+    group = serializers.CharField(allow_null=True)
+    rule = serializers.CharField()
+    to = serializers.CharField()
+
+
+class PlannedMovesSerializer(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    hosts = PlannedMoveSerializer(many=True, help_text="The first of them.")
+
+
+class MovedByRulesSerializer(serializers.Serializer[Any]):
+    moved = serializers.IntegerField()
 
 
 class RuleViewSet(viewsets.GenericViewSet[AssignmentRule]):
@@ -46,11 +106,13 @@ class RuleViewSet(viewsets.GenericViewSet[AssignmentRule]):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
+    @extend_schema(request=RuleWriteSerializer)
     def create(self, request: Request) -> Response:
         """A new rule stands last."""
         rule = rule_actions.do_save_rule(user_of(request), object_body(request))
         return Response(self.get_serializer(rule).data, status=status.HTTP_201_CREATED)
 
+    @extend_schema(request=RuleWriteSerializer)
     def update(self, request: Request, pk: str) -> Response:
         """Fields left out keep their value."""
         rule = get_or_404(self.get_queryset(), pk)
@@ -64,15 +126,17 @@ class RuleViewSet(viewsets.GenericViewSet[AssignmentRule]):
         rule_actions.do_delete_rule(user_of(request), get_or_404(self.get_queryset(), pk))
         return Response(None)
 
+    @extend_schema(request=OrderSerializer, responses={200: RuleSerializer(many=True)})
     @action(detail=False, methods=["post"])
     def order(self, request: Request) -> Response:
         """{"ids": […]}: all rules, first to last."""
-        ids = object_body(request).get("ids")
+        ids = known(request, {"ids"}).get("ids")
         if not isinstance(ids, list) or not all(type(pk) is int for pk in ids):
             raise InvalidInput({"ids": [_("Must be a list of the ids of all rules.")]})
         rule_actions.do_order_rules(user_of(request), ids)
         return self.list(request)
 
+    @extend_schema(request=RulePreviewSerializer, responses={200: MatchesSerializer})
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
         """Which hosts a rule with these fields meets, and which of them a rule before it takes. With "id": the stored
@@ -92,6 +156,12 @@ class RuleViewSet(viewsets.GenericViewSet[AssignmentRule]):
             }
         )
 
+    @extend_schema(
+        methods=["get"],
+        parameters=[OpenApiParameter("only_without_group", bool)],
+        responses=PlannedMovesSerializer,
+    )
+    @extend_schema(methods=["post"], request=ApplySerializer, responses={200: MovedByRulesSerializer})
     @action(detail=False, methods=["get", "post"])
     def apply(self, request: Request) -> Response:
         """GET: which hosts the rules would move. POST: move them. {"only_without_group": true} leaves hosts alone that
@@ -104,7 +174,7 @@ class RuleViewSet(viewsets.GenericViewSet[AssignmentRule]):
             if not isinstance(only, bool) or body.keys() - {"only_without_group"}:
                 raise InvalidInput({"only_without_group": [_("Must be true or false.")]})
             return Response({"moved": do_apply_rules(user, only_without_group=only)})
-        only = request.query_params.get("only_without_group") in ("1", "true")
+        only = flag(request, "only_without_group")
         found = rules.moves(only_without_group=only)
         hosts = [
             {**host_of(move.client), "rule": move.rule.name, "to": move.rule.group.name}

@@ -21,6 +21,13 @@ class PagePagination(PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 200
 
+    def get_page_number(self, request: Request, paginator: Any) -> int:
+        """Raises InvalidInput for what is no number; a page that is not there is not found."""
+        text = request.query_params.get("page", "1")
+        if not re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII):
+            raise InvalidInput({"page": [_("Must be a whole number.")]})
+        return int(text)
+
     def get_page_size(self, request: Request) -> int | None:
         """Raises InvalidInput: whoever asks for a thousand should not take two hundred for all."""
         text = request.query_params.get("page_size", str(PAGE_SIZE.value))

@@ -36,8 +36,6 @@ def user_of(request: Request) -> User:
 def object_body(request: Request) -> dict[str, Any]:
     """The request's JSON object. Raises InvalidInput for anything else."""
     data: Any = request.data
-    if data in (None, ""):
-        return {}
     if not isinstance(data, dict):
         raise InvalidInput({"non_field_errors": [_("The body must be a JSON object.")]})
     return dict(data)

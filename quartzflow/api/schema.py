@@ -53,7 +53,8 @@ class ApiSchema(AutoSchema):
                 operation["responses"][code] = response
             response["description"] = response.get("description") or ("Made" if code == "201" else "Done")
             content = response.get("content", {})
-            if code.startswith("2") and "application/json" in content:
+            raw = getattr(self.view, "action", "") in getattr(self.view, "raw_actions", ())
+            if code.startswith("2") and "application/json" in content and not raw:
                 content["application/json"]["schema"] = enveloped(content["application/json"]["schema"])
         codes = set(EVERYWHERE)
         if self.method != "GET":

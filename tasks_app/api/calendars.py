@@ -5,6 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from quartzflow_agent.calendars import Calendar as Parsed
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from executions_app import control
 from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.requests import get_or_404, object_body, user_of
+from quartzflow.api.schema import WriteSerializer
 from quartzflow.errors import InvalidInput
 from quartzflow.permissions import visible
 from tasks_app.calendars import announced_until, do_delete_calendar
@@ -42,6 +44,24 @@ class CalendarSerializer(ModelSerializer[Calendar]):
         return announced_until().isoformat()
 
 
+class CalendarWriteSerializer(WriteSerializer):
+    name = serializers.CharField(required=False, help_text="At most 64 characters.")
+    description = serializers.CharField(required=False, allow_blank=True)
+    timezone = serializers.CharField(required=False)
+    rules = serializers.DictField(
+        required=False, help_text="dates, weekly, periods, working_days: what the calendar covers."
+    )
+
+
+class CalendarCreateSerializer(CalendarWriteSerializer):
+    name = serializers.CharField(help_text="At most 64 characters.")
+
+
+class DaySerializer(serializers.Serializer[Any]):
+    date = serializers.DateField()
+    covered = serializers.ChoiceField(choices=["all", "part", "none"])
+
+
 class CalendarViewSet(viewsets.GenericViewSet[Calendar]):
     """Calendars: list, create, change, delete; which days one covers."""
 
@@ -58,6 +78,7 @@ class CalendarViewSet(viewsets.GenericViewSet[Calendar]):
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(request=CalendarCreateSerializer)
     def create(self, request: Request) -> Response:
         calendar = control.do_save_calendar(user_of(request), object_body(request))
         return self._answer(calendar, status.HTTP_201_CREATED)
@@ -65,6 +86,7 @@ class CalendarViewSet(viewsets.GenericViewSet[Calendar]):
     def retrieve(self, request: Request, pk: str) -> Response:
         return self._answer(get_or_404(self.get_queryset(), pk))
 
+    @extend_schema(request=CalendarWriteSerializer)
     def update(self, request: Request, pk: str) -> Response:
         """Fields left out keep their value."""
         calendar = get_or_404(self.get_queryset(), pk)
@@ -76,7 +98,16 @@ class CalendarViewSet(viewsets.GenericViewSet[Calendar]):
         do_delete_calendar(user_of(request), get_or_404(self.get_queryset(), pk))
         return Response(None)
 
-    @action(detail=True)
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("from", date, description="The first day; today by default."),
+            OpenApiParameter(
+                "count", {"type": "integer", "minimum": 1, "maximum": LONGEST_PREVIEW}, default=31
+            ),
+        ],
+        responses=DaySerializer(many=True),
+    )
+    @action(detail=True, pagination_class=None)
     def days(self, request: Request, pk: str) -> Response:
         """Each day from ?from=2026-10-01 on, ?count=31 of them: covered "all", "part" or "none" of the day."""
         calendar = get_or_404(self.get_queryset(), pk)

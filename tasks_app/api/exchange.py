@@ -42,12 +42,17 @@ class _ExcelFile(FileParser):
 class ExchangeActions:
     """Endpoints of the task view set."""
 
+    raw_actions = ("export",)  # answer files, without the envelope
     get_queryset: Any
     filter_queryset: Any
 
     @extend_schema(
         parameters=[OpenApiParameter("format", str, enum=list(FORMATS), default="json")],
-        responses={(200, found.media_type): OpenApiTypes.BINARY for found in FORMATS.values()},
+        responses={
+            (200, FORMATS["json"].media_type): TaskFileSerializer,
+            (200, FORMATS["yaml"].media_type): OpenApiTypes.BINARY,
+            (200, FORMATS["xlsx"].media_type): OpenApiTypes.BINARY,
+        },
     )
     @action(detail=False, pagination_class=None)
     def export(self, request: Request) -> HttpResponse:

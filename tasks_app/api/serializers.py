@@ -27,7 +27,7 @@ class TaskSerializer(ModelSerializer[Task]):
     groups = serializers.SerializerMethodField()
     calendar_id = serializers.IntegerField(read_only=True)
     group_ids = serializers.SerializerMethodField()
-    owner = serializers.CharField(source="owner.username", default=None, read_only=True)
+    owner = serializers.CharField(source="owner.username", default=None, read_only=True, allow_null=True)
     next_exec_time = serializers.SerializerMethodField()
     dependencies = serializers.SerializerMethodField()
 
@@ -62,6 +62,13 @@ class TaskSerializer(ModelSerializer[Task]):
 class TaskWriteSerializer(serializers.ModelSerializer[Task]):
     """A task's fields as a change sends them; what is left out keeps its value."""
 
+    # Blanks around these are taken off before their length counts.
+    name = serializers.CharField(required=False, help_text="At most 128 characters.")
+    cron_expr = serializers.CharField(required=False, allow_blank=True, help_text="At most 64 characters.")
+    timezone = serializers.CharField(required=False, help_text="Such as Asia/Shanghai.")
+    wave_size = serializers.CharField(
+        required=False, allow_blank=True, help_text="A number such as 10, or a part such as 20%."
+    )
     executor_config = serializers.DictField(
         required=False,
         help_text="Shell: command, interpreter, work_dir, env, run_as, umask. HTTP: url, method ("
@@ -77,14 +84,12 @@ class TaskWriteSerializer(serializers.ModelSerializer[Task]):
     class Meta:
         model = Task
         fields = [*EDITABLE, "group_ids", "calendar_id", "dependencies"]
-        extra_kwargs = {"name": {"required": False, "validators": []}}
 
 
 class TaskCreateSerializer(TaskWriteSerializer):
     """A new task; what is left out has its default."""
 
-    class Meta(TaskWriteSerializer.Meta):
-        extra_kwargs = {"name": {"required": True, "validators": []}}
+    name = serializers.CharField(help_text="At most 128 characters.")
 
 
 class TriggerSerializer(WriteSerializer):
@@ -98,7 +103,7 @@ class TriggeredSerializer(serializers.Serializer[Any]):
 
 
 class CopySerializer(WriteSerializer):
-    name = serializers.CharField(required=False, max_length=128)
+    name = serializers.CharField(required=False, help_text="At most 128 characters.")
 
 
 class BatchSerializer(WriteSerializer):

@@ -16,6 +16,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import control
+from quartzflow.api.filters import IntegerFilter
+from quartzflow.api.idempotency import PARAMETER as IDEMPOTENCY_KEY
+from quartzflow.api.idempotency import idempotent
 from quartzflow.api.requests import flag, get_or_404, id_list, known, object_body, user_of
 from quartzflow.api.schema import IF_MATCH
 from quartzflow.errors import InvalidInput, PreconditionFailed
@@ -45,9 +48,9 @@ PREVIEW_COUNT = 5
 
 
 class TaskFilter(django_filters.FilterSet):
-    status = django_filters.NumberFilter(field_name="status")
-    group_id = django_filters.NumberFilter(field_name="groups", distinct=True)
-    executor_type = django_filters.NumberFilter(field_name="executor_type")
+    status = IntegerFilter(field_name="status")
+    group_id = IntegerFilter(field_name="groups", distinct=True)
+    executor_type = IntegerFilter(field_name="executor_type")
     keyword = django_filters.CharFilter(method="search")
 
     class Meta:
@@ -156,8 +159,9 @@ class TaskViewSet(ExchangeActions, VersionActions, viewsets.GenericViewSet[Task]
         task = get_or_404(self.get_queryset(), pk)
         return Response(PushStateSerializer(push_state(user_of(request), task)).data)
 
-    @extend_schema(request=TriggerSerializer, responses={200: TriggeredSerializer})
+    @extend_schema(parameters=[IDEMPOTENCY_KEY], request=TriggerSerializer, responses={200: TriggeredSerializer})
     @action(detail=True, methods=["post"])
+    @idempotent
     def trigger(self, request: Request, pk: str) -> Response:
         """Run now. `execution_id` is the first execution; `execution_ids` all of them."""
         body = known(request, {"params"})
