@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from quartzflow_agent.schedule import FIXED_DELAY, Schedule
 
-from tasks_app.models import Task
+from tasks_app.actions import SCHEDULER
+from tasks_app.choices import ScheduleType, TaskStatus, VersionAction
+from tasks_app.models import Task, TaskVersion
 from tasks_app.scheduler.plan import PlannedTask
 from tasks_app.scheduler.rows import planned_tasks
 
@@ -91,18 +94,39 @@ def _gaps(begin: datetime, until: datetime) -> list[_Gap]:
             missing = list(_overdue(task, begin, until, happened))
         if missing:
             gaps.append(_Gap(task.task_id, missing))
-    return gaps
+    return gaps + list(_given_up(begin, until, happened))
+
+
+def _given_up(begin: datetime, until: datetime, happened: set[tuple[int, datetime]]) -> Iterable[_Gap]:
+    """Tasks with one time in (begin, until] that the scheduler has disabled without firing them."""
+    over = TaskVersion.objects.filter(
+        task_id=OuterRef("pk"),
+        action=VersionAction.DISABLE,
+        actor_name=SCHEDULER,
+        created_at__gte=OuterRef("run_at"),
+    )
+    tasks = Task.objects.filter(
+        schedule_type=ScheduleType.ONCE, status=TaskStatus.DISABLED, run_at__gt=begin, run_at__lte=until
+    )
+    for task in tasks.filter(Exists(over)).select_related("calendar"):
+        for moment in _times_of(task.schedule_spec(), begin, until):
+            if (task.pk, moment) not in happened:
+                yield _Gap(task.pk, [moment])
 
 
 def _times(task: PlannedTask, start: datetime, until: datetime) -> Iterable[datetime]:
     if task.schedule.schedule_type == FIXED_DELAY:
         return
-    moment = task.schedule.next_after(start)
+    yield from _times_of(task.schedule, start, until)
+
+
+def _times_of(schedule: Schedule, start: datetime, until: datetime) -> Iterable[datetime]:
+    moment = schedule.next_after(start)
     for _n in range(MOST_PER_TASK):
         if moment is None or moment > until:
             return
         yield moment
-        moment = task.schedule.next_after(moment)
+        moment = schedule.next_after(moment)
 
 
 def _overdue(

@@ -46,7 +46,12 @@ def go_on(run_id: str, task_id: int) -> None:
     if not held or live:
         return
     ended = sum(count for (status, _), count in counts.items() if status in TERMINAL)
-    failed = sum(counts[status, ""] for status in (ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT))
+    # Whatever held them: one that expired while it waited for a free place has failed, too.
+    failed = sum(
+        count
+        for (status, _), count in counts.items()
+        if status in (ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT)
+    )
     waiting = rows.filter(status=ExecutionStatus.PENDING, hold=Hold.WAVE)
     task = Task.objects.filter(pk=task_id).first()
     if task is None or failed * 100 > task.wave_max_failed * ended:

@@ -26,6 +26,8 @@ from .dependencies import bind_dependencies
 from .models import TIMING_FIELDS, Task, TaskGroup
 from .versions import add_versions, definitions, named
 
+SCHEDULER = "system"  # who disables tasks whose one time is over, in audit and versions
+
 
 def do_create_task(user: User, data: dict[str, Any], *, action: VersionAction = VersionAction.CREATE) -> Task:
     """Create a task. `data`: fields of checks.EDITABLE, `group_ids`, `calendar_id`, `dependencies`.
@@ -167,7 +169,7 @@ def do_delete_tasks(user: User, tasks: Iterable[Task], *, expected: int | None =
 def expire_once(task_ids: Iterable[int]) -> int:
     """Disable `once` tasks that have fired (自动失效). Called by the scheduler."""
     tasks = list(Task.objects.filter(pk__in=list(task_ids), schedule_type=ScheduleType.ONCE))
-    return _set_enabled("system", tasks, False)
+    return _set_enabled(SCHEDULER, tasks, False)
 
 
 def plan_next_delay(task_ids: Iterable[int], ended: datetime) -> None:

@@ -171,6 +171,22 @@ class TestMissed:
         found = [event for n in range(1, 4) for event in self.look(clock, NOON + n * MINUTE)]
         assert [event.first_time for event in found] == [NOON + SECOND]
 
+    @pytest.mark.parametrize("by", ["scheduler", "user", "user early"])
+    def test_a_single_time_that_was_given_up_is_seen_though_the_task_is_disabled(self, clock, by):
+        once = {"schedule_type": "once", "cron_expr": "", "run_at": NOON + MINUTE}
+        task, fired = people.task("given up", **once), people.task("fired", **once)
+        find_missing()
+        clock.move_to(NOON + (SECOND if by == "user early" else 2 * MINUTE))
+        fire([Firing(fired.pk, NOON + MINUTE)])
+        if by == "scheduler":
+            actions.expire_once([task.pk, fired.pk])
+        else:
+            actions.do_set_enabled(people.admin(), [task, fired], False)
+        found = [event for n in range(2, 6) for event in self.look(clock, NOON + n * MINUTE + SECOND)]
+        assert [(e.task_id, e.first_time, e.count) for e in found] == (
+            [(task.pk, NOON + MINUTE, 1)] if by == "scheduler" else []
+        )
+
     def test_the_api_shows_those_of_visible_tasks(self, clock):
         task = people.task()
         MissedFiring.objects.create(task_id=task.pk, first_time=NOON, last_time=NOON, count=1)

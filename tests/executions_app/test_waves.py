@@ -9,6 +9,7 @@ from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Result, ingest
 from executions_app.models import Execution
 from executions_app.runs import run_view
+from executions_app.sweeps import expire_overdue
 from executions_app.waves import wave_of
 from quartzflow.errors import InvalidInput
 from quartzflow.execution_status import ExecutionStatus
@@ -82,8 +83,6 @@ def test_as_many_failures_as_allowed_do_not():
 def test_a_wave_of_hosts_that_do_not_come_is_over_when_they_expire():
     rows = fired(2, wave_size="1", wave_max_failed=100)
     Execution.objects.filter(pk=rows[0].pk).update(expires_at=NOON)
-    from executions_app.sweeps import expire_overdue
-
     expire_overdue()
     assert holds() == ["", ""]
 
@@ -101,6 +100,16 @@ def test_limits_hold_in_waves_too(settings):
     end(rows[0])
     end(rows[1])
     assert holds() == ["", "", "", "limit"]
+
+
+def test_what_expires_while_it_waits_for_a_free_place_has_failed_too(settings):
+    settings.QF_MAX_RUNNING = 1
+    rows = fired(wave_size="2", wave_max_failed=49)
+    assert holds() == ["", "limit", "wave", "wave"]
+    Execution.objects.filter(pk=rows[1].pk).update(expires_at=NOON)
+    expire_overdue()
+    end(rows[0])
+    assert Execution.objects.filter(failure_reason=FailureReason.WAVE_STOPPED).count() == 2
 
 
 def test_other_routings_know_no_waves_and_agents_do_not_fire_waves_by_themselves():
