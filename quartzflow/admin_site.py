@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import structlog
 from django.conf import settings
-from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
@@ -18,14 +17,14 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.cache import cache_control
 from django.views.i18n import JavaScriptCatalog
 
+from . import admin_profile
 from .admin_overview import overview
 from .errors import InvalidInput
-from .preferences import THEMES, check_preferences, do_save_preferences, time_zones
+from .preferences import THEMES, check_preferences, do_save_preferences
 
 log = structlog.get_logger(__name__)
 YEAR = 365 * 24 * 3600  # seconds
@@ -137,6 +136,12 @@ class QuartzAdminSite(AdminSite):
             path("jsi18n/", self.i18n_javascript, name="jsi18n"),  # the log-in page too
             path("preferences/", self.preferences, name="preferences"),
             path("profile/", self.admin_view(self.profile), name="profile"),
+            path("profile/tokens/", self.admin_view(self.make_token), name="profile_tokens"),
+            path(
+                "profile/tokens/<int:pk>/revoke/",
+                self.admin_view(admin_profile.revoke_token),
+                name="profile_token_revoke",
+            ),
             path("client-errors/", self.admin_view(self.client_error), name="client_error"),
             *super().get_urls(),
         ]
@@ -188,27 +193,11 @@ class QuartzAdminSite(AdminSite):
 
     def profile(self, request: HttpRequest) -> HttpResponse:
         """One's own settings."""
-        errors: dict[str, list[Any]] = {}
-        if request.method == "POST":
-            data = {name: request.POST.get(name, "") for name in ("language", "theme", "timezone")}
-            try:
-                do_save_preferences(request.user, {**data, "shortcuts": "shortcuts" in request.POST})  # type: ignore[arg-type]
-            except InvalidInput as error:
-                errors = error.errors
-            else:
-                messages.success(request, _("Your settings are saved."))
-                return redirect("admin:profile")
-        context = {
-            **self.each_context(request),
-            "title": _("My settings"),
-            "errors": errors,
-            "languages": settings.LANGUAGES,
-            "themes": zip(THEMES, (_("System"), _("Light"), _("Dark")), strict=True),
-            "zones": time_zones(),
-            "preference": request.preference,  # type: ignore[attr-defined]
-            "server_zone": settings.TIME_ZONE,
-        }
-        return TemplateResponse(request, "console/profile.html", context)
+        return admin_profile.profile(self, request)
+
+    def make_token(self, request: HttpRequest) -> HttpResponse:
+        """POST: a new API token of one's own."""
+        return admin_profile.make_token(self, request)
 
     def client_error(self, request: HttpRequest) -> HttpResponse:
         """POST {message, source, stack}: an error that a page met, for the server's log (PRD §4.5.6)."""

@@ -8,7 +8,8 @@ class QuartzflowConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import audit_signals, declared_settings, roles  # noqa: F401 - models are not ready before
+        from . import audit_signals, declared_settings, roles, tokens  # noqa: F401 - models are not ready before
 
+        tokens.connect()
         audit_signals.connect()
         post_migrate.connect(roles.create_roles, sender=self)

@@ -6,6 +6,7 @@ changing, removing or inserting a row breaks the chain from there on, and nobody
 
 import hashlib
 import hmac
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ SECRET_NAME = re.compile(
 MASK = "••••••"
 MAX_TEXT = 2000  # characters of one value
 GENESIS = "0" * 64
+PRUNE = "audit.prune"  # the entry that retention leaves
+AT_ONCE = 5000  # entries that go while nobody else can write one
 
 
 def record(
@@ -115,7 +118,7 @@ def digest(entry: AuditEntry, key: str) -> str:
 class Broken:
     """Where the chain does not hold: the first entry that is not what was written, or not where it was."""
 
-    entry_id: int | None  # None: the end is missing
+    entry_id: int | None  # None: one of its ends is missing
     problem: str
 
 
@@ -124,6 +127,9 @@ def verify() -> Iterator[Broken]:
     head = AuditHead.objects.filter(pk=1).first()
     expected = head.anchor if head else GENESIS
     keys: list[Any] = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    newest = AuditEntry.objects.filter(action=PRUNE).order_by("-pk").first()
+    if expected != (newest.changes.get("begins_after") if newest else GENESIS):
+        yield Broken(None, "the oldest entries were removed, and not by retention")
     for entry in AuditEntry.objects.order_by("pk").iterator(2000):
         if entry.previous_hash != expected:
             yield Broken(entry.pk, "an entry before this one was removed or inserted")
@@ -135,15 +141,21 @@ def verify() -> Iterator[Broken]:
 
 
 def forget(before: datetime) -> int:
-    """Retention: drop the entries older than `before`, and let the chain begin after them. Returns how many went."""
+    """Retention: drop the oldest AT_ONCE entries that are older than `before`, and let the chain begin after them.
+
+    An entry says so, and where the kept chain begins: whoever cuts the log off without it is found by `verify`.
+    Returns how many went; call it again until none does.
+    """
     with transaction.atomic():
         AuditHead.objects.select_for_update().get_or_create(pk=1, defaults={"hash": GENESIS})
-        kept = AuditEntry.objects.filter(at__gte=before).order_by("pk").first()
-        old = AuditEntry.objects.filter(pk__lt=kept.pk) if kept else AuditEntry.objects.all()
-        last = old.order_by("-pk").first()
-        if last is None:
+        oldest = list(AuditEntry.objects.order_by("pk").values_list("pk", "hash", "at")[:AT_ONCE])
+        # By id: an entry that carries an earlier time than the one before it must not leave a gap.
+        going = list(itertools.takewhile(lambda row: row[2] < before, oldest))
+        if not going:
             return 0
+        last, last_hash, _at = going[-1]
         # A plain query set: the model's own refuses.
-        count, _ = models.QuerySet(AuditEntry).filter(pk__lte=last.pk).delete()
-        AuditHead.objects.filter(pk=1).update(anchor=last.hash)
+        count, _ = models.QuerySet(AuditEntry).filter(pk__lte=last).delete()
+        AuditHead.objects.filter(pk=1).update(anchor=last_hash)
+        record("system", PRUNE, None, {"removed": count, "before": before, "begins_after": last_hash})
     return count

@@ -14,6 +14,7 @@ from knox.models import AuthToken
 
 from . import request_context
 from .audit import difference, record
+from .tokens import description
 
 USER_FIELDS = ("username", "first_name", "last_name", "email", "is_active", "is_staff", "is_superuser")
 
@@ -94,11 +95,11 @@ def _object_right(verb: str, right: Any) -> None:
 
 def token_saved(sender: Any, instance: AuthToken, created: bool, raw: bool = False, **kwargs: Any) -> None:
     if created:
-        record(_actor(), "api_token.create", instance.user, {"expires": instance.expiry})
+        record(_actor(), "api_token.create", instance.user, {"expires": instance.expiry, **description()})
 
 
 def token_deleted(sender: Any, instance: AuthToken, **kwargs: Any) -> None:
-    record(_actor(), "api_token.delete", instance.user)
+    record(_actor(), "api_token.delete", instance.user, description())
 
 
 def connect() -> None:

@@ -130,6 +130,41 @@ class Secret(models.Model):
         return self.name
 
 
+class ApiToken(models.Model):
+    """What people know of an API token; knox's row has its hash. Written by quartzflow.tokens."""
+
+    token = models.OneToOneField("knox.AuthToken", on_delete=models.CASCADE, related_name="details")
+    name = models.CharField(_("name"), max_length=64, blank=True)
+    scopes = models.CharField(max_length=64)  # of quartzflow.tokens.Scope, separated by commas
+    last_used_at = models.DateTimeField(_("last used"), null=True)
+    last_used_from = models.CharField(_("address"), max_length=64, blank=True)
+
+    class Meta:
+        db_table = "tb_api_token"
+        default_permissions = ()
+
+    @property
+    def scope_list(self) -> list[str]:
+        return self.scopes.split(",")
+
+
+class IdempotencyKey(models.Model):
+    """A request that was done under a key of the caller's, and what was answered (quartzflow.api.idempotency)."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=128)
+    fingerprint = models.CharField(max_length=64)
+    status = models.SmallIntegerField()
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "tb_idempotency_key"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="uk_idempotency_key")]
+        indexes = [models.Index(fields=["created_at"], name="idx_idempotency_created")]  # forgetting
+
+
 class SystemSetting(models.Model):
     """The stored value of one system setting; without a row, its default is in force (quartzflow.system_settings)."""
 

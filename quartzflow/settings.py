@@ -157,6 +157,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "forget-old": {
+        "task": "quartzflow.tasks.forget_old",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "refresh-calendars": {
         "task": "executions_app.tasks.refresh_calendars",
         "schedule": 3600.0,
@@ -265,10 +270,11 @@ TIME_ZONE = ENV.time_zone
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "quartzflow.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["quartzflow.api.throttling.RateLimit"],
     "DEFAULT_RENDERER_CLASSES": ["quartzflow.api.envelope.EnvelopeRenderer"],
     "DEFAULT_PARSER_CLASSES": ["quartzflow.api.parsers.BoundedJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "quartzflow.api.pagination.PagePagination",
@@ -277,6 +283,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "quartzflow.api.schema.ApiSchema",
     "URL_FORMAT_OVERRIDE": None,  # ?format= is a parameter of ours
 }
+KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105 - a model
 REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token", "TOKEN_LIMIT_PER_USER": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Quartz-Flow API",

@@ -20,6 +20,7 @@ from .observe import SchedulerView
 from .routers import OptionalSlashRouter
 from .secrets import SecretViewSet
 from .settings import SettingsView
+from .tokens import TokenViewSet
 
 router = OptionalSlashRouter()
 router.register("tasks", TaskViewSet, basename="task")
@@ -31,6 +32,7 @@ router.register("assignment-rules", RuleViewSet, basename="assignment-rule")
 router.register("replays", ReplayViewSet, basename="replay")
 router.register("missed", MissedFiringViewSet, basename="missed")
 router.register("runs", RunViewSet, basename="run")
+router.register("tokens", TokenViewSet, basename="token")
 router.register("secrets", SecretViewSet, basename="secret")
 router.register("executions", ExecutionViewSet, basename="execution")
 

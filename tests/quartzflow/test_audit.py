@@ -12,8 +12,9 @@ from django.utils import timezone
 from guardian.shortcuts import assign_perm, remove_perm
 from knox.models import AuthToken
 
-from quartzflow import audit
+from quartzflow import audit, system_settings
 from quartzflow.models import AppendOnlyError, AuditEntry
+from quartzflow.tasks import forget_old
 from tests import people
 
 
@@ -73,8 +74,30 @@ class TestChain:
         before = AuditEntry.objects.filter(pk__lte=old.pk).count()
         assert audit.forget(timezone.now() - timedelta(days=365)) == before
         assert AuditEntry.objects.order_by("pk").first() == kept
+        assert AuditEntry.objects.latest("pk").action == "audit.prune"
         assert broken() == []
         assert audit.forget(timezone.now() - timedelta(days=365)) == 0
+
+    def test_retention_goes_step_by_step_and_by_the_setting(self, monkeypatch):
+        for _ in range(5):
+            entry()
+        raw("UPDATE tb_audit_log SET at = %s", timezone.now() - timedelta(days=40))
+        kept = entry()
+        monkeypatch.setattr(audit, "AT_ONCE", 2)
+        forget_old()
+        assert AuditEntry.objects.filter(pk__lt=kept.pk).exists()  # by default they are kept for ever
+        system_settings.do_change_settings(people.admin(), {"audit_days": 30})
+        forget_old()
+        assert AuditEntry.objects.order_by("pk").first() == kept
+        assert broken() == []
+
+    def test_who_cuts_off_the_oldest_by_hand_is_found(self):
+        for _ in range(3):
+            entry()
+        second = AuditEntry.objects.order_by("pk")[1]
+        raw("DELETE FROM tb_audit_log WHERE id <= %s", second.pk)
+        raw("UPDATE tb_audit_head SET anchor = %s", second.hash)
+        assert broken() == [None]
 
     def test_an_action_that_fails_leaves_no_entry(self):
         people.group()

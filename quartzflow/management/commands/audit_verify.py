@@ -28,7 +28,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{count} entries, the chain is whole")
         else:
             for found in breaks:
-                where = "the end" if found.entry_id is None else f"entry {found.entry_id}"
-                self.stdout.write(f"{where}: {found.problem}")
+                where = "" if found.entry_id is None else f"entry {found.entry_id}: "
+                self.stdout.write(f"{where}{found.problem}")
         if breaks:
             raise SystemExit(1)
