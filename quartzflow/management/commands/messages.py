@@ -1,5 +1,6 @@
 """`manage.py messages`: collect the texts to translate into the catalogues and compile them. Needs GNU gettext."""
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -35,7 +36,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         before = Path.cwd()
         os.chdir(settings.BASE_DIR)  # makemessages walks the working directory
+        # Two at once would take each other's half-written catalogues for the whole.
+        lock = os.open("quartzflow", os.O_RDONLY)
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             (Path("quartzflow") / "locale").mkdir(exist_ok=True)
             for domain in ("django", "djangojs"):
                 self._server(domain, options["verbosity"])
@@ -43,6 +47,7 @@ class Command(BaseCommand):
             for catalogue in (AGENT_CATALOGUE, *sorted(Path("quartzflow/locale").glob("*/LC_MESSAGES/*.po"))):
                 self._run("msgfmt", "--check-format", "-o", catalogue.with_suffix(".mo"), catalogue)
         finally:
+            os.close(lock)
             os.chdir(before)
 
     def _server(self, domain: str, verbosity: int) -> None:
