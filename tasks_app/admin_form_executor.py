@@ -33,7 +33,7 @@ class ExecutorForm(forms.Form):
     config_command = forms.CharField(
         label=_lazy("Command"), required=False, strip=False,
         widget=forms.Textarea(attrs={**CODE, "rows": 7, "data-code": ""}),
-        help_text=_lazy("Runs on each target host. {{ params.NAME }} stands for a parameter; it also arrives as QF_PARAM_NAME."),
+        help_text=_lazy("Runs on each target host. {{ params.NAME }} stands for a parameter, QF_PARAM_NAME."),
     )  # fmt: skip
     config_interpreter = forms.CharField(
         label=_lazy("Interpreter"),
