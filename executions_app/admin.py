@@ -26,11 +26,15 @@ from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
 from . import control
+from .admin_replays import ReplayAdmin
 from .admin_runs import RunPageAdmin
+from .admin_scheduler import MissedFiringAdmin
 from .choices import ExecutionType, FailureReason
 from .models import Execution
 from .retries import RETRYABLE, do_retry_executions
 from .selectors import since
+
+__all__ = ["ExecutionAdmin", "MissedFiringAdmin", "ReplayAdmin"]
 
 MAX_SEARCHED_TASKS = 200
 

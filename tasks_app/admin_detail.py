@@ -24,8 +24,9 @@ from quartzflow.admin_base import who
 from quartzflow.errors import InvalidInput, QuartzError
 
 from .admin_forms import CODE, NamedTexts
+from .admin_graph import graph_around, links_of
 from .admin_list import TaskListAdmin
-from .choices import ExecutorType
+from .choices import ExecutorType, ScheduleType
 from .models import Task
 from .selectors import next_fire_time
 
@@ -104,6 +105,10 @@ class TaskDetailAdmin(TaskListAdmin):
             "hosts": hosts,
             "behind": sum(not host.holds for host in hosts),
             "form": form,
+            "graph": graph_around(who(request), task),
+            "parents": links_of(who(request), task),
+            "may_replay": "trigger" in may
+            and task.schedule_type not in (ScheduleType.NONE, ScheduleType.FIXED_DELAY),
         }
         return TemplateResponse(request, "console/task.html", context)
 

@@ -40,7 +40,7 @@ class TaskListAdmin(ObjectPermissionAdmin):
         "A task says what runs, when, and on which groups of hosts. Make the first one; it takes a minute."
     )
     change_list_template = "console/task_list.html"
-    row_permissions = ("change", "delete", "trigger")
+    row_permissions = ("change", "delete", "trigger", "add")
 
     list_display = (
         "name_cell",
@@ -186,6 +186,9 @@ class TaskListAdmin(ObjectPermissionAdmin):
         items.append({"label": _("View"), "icon": "eye", "url": detail})
         if "change" in may:
             items.append({"label": _("Edit"), "icon": "pencil", "url": edit})
+        if "add" in may:
+            copy = f"{reverse('admin:tasks_app_task_add')}?like={task.pk}"
+            items.append({"label": _("Copy"), "icon": "copy", "url": copy})
         items.append({"label": _("Execution history"), "icon": "history", "url": history})
         if "delete" in may:
             ask = _("Delete “%(name)s”? Its history stays; what runs of it is stopped.") % {"name": task.name}

@@ -134,6 +134,34 @@ class SchedulerSerializer(serializers.Serializer[Any]):
     missed = serializers.IntegerField(help_text="Gaps in the schedules that nobody has filled.")
 
 
+def scheduler_state() -> dict[str, Any]:
+    """How scheduling stands, as SchedulerSerializer describes it; the console shows the same."""
+    leader = current(SCHEDULER)
+    counted = _live()
+    live: dict[str, int] = {}
+    for (status, _hold), count in counted.items():
+        live[status] = live.get(status, 0) + count
+    counts: dict[str, float] = {}
+    instances: dict[str, Any] = {}
+    queued: int | None = None
+    try:
+        counts, instances, queued = metrics.read_counts(), metrics.read_processes(), _queue_length()
+    except redis.RedisError as error:
+        metrics.log.warning("metrics not read", error=str(error))
+    return {
+        "alive": leader is not None,
+        "leader": leader.holder if leader else "",
+        "token": leader.token if leader else 0,
+        "instances": instances,
+        "queue_length": queued,
+        "lateness_p50": metrics.quantile(counts, "start_lateness_seconds", 0.5),
+        "lateness_p99": metrics.quantile(counts, "start_lateness_seconds", 0.99),
+        "live": live,
+        "held": sum(count for (_, hold), count in counted.items() if hold),
+        "missed": MissedFiring.objects.filter(resolved_at=None).count(),
+    }
+
+
 class SchedulerView(APIView):
     """How scheduling stands."""
 
@@ -141,28 +169,4 @@ class SchedulerView(APIView):
     serializer_class = SchedulerSerializer
 
     def get(self, request: Request) -> Response:
-        leader = current(SCHEDULER)
-        counted = _live()
-        live: dict[str, int] = {}
-        for (status, _hold), count in counted.items():
-            live[status] = live.get(status, 0) + count
-        counts: dict[str, float] = {}
-        instances: dict[str, Any] = {}
-        queued: int | None = None
-        try:
-            counts, instances, queued = metrics.read_counts(), metrics.read_processes(), _queue_length()
-        except redis.RedisError as error:
-            metrics.log.warning("metrics not read", error=str(error))
-        state = {
-            "alive": leader is not None,
-            "leader": leader.holder if leader else "",
-            "token": leader.token if leader else 0,
-            "instances": instances,
-            "queue_length": queued,
-            "lateness_p50": metrics.quantile(counts, "start_lateness_seconds", 0.5),
-            "lateness_p99": metrics.quantile(counts, "start_lateness_seconds", 0.99),
-            "live": live,
-            "held": sum(count for (_, hold), count in counted.items() if hold),
-            "missed": MissedFiring.objects.filter(resolved_at=None).count(),
-        }
-        return Response(SchedulerSerializer(state).data)
+        return Response(SchedulerSerializer(scheduler_state()).data)
