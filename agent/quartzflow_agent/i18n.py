@@ -21,3 +21,32 @@ def languages() -> List[str]:
 
 
 _ = gettext.translation(DOMAIN, LOCALE_DIRECTORY, languages(), fallback=True).gettext
+
+# The command line's library has these of its own, in English, and asks gettext for others.
+LIBRARY_TEXTS = (
+    _("Options"),
+    _("Arguments"),
+    _("Commands"),
+    _("Error"),
+    _("Aborted."),
+    _("[default: {}]"),
+    _("[env var: {}]"),
+    _("[required]"),
+    _("Usage:"),
+    _("Show this message and exit."),
+    _("Missing option"),
+    _("Missing argument"),
+    _("Missing command."),
+    _("No such option: {name}"),
+    _("No such command {name!r}."),
+    _("Invalid value for {param_hint}: {message}"),
+    _("{value!r} is not a valid {number_type}."),
+    _("{value} is not in the range {range}."),
+    _("Try [blue]'{command_path} {help_option}'[/] for help."),
+)
+
+
+def translate_libraries() -> None:
+    """Let libraries that use gettext's default domain find their texts in our catalogue."""
+    gettext.bindtextdomain(DOMAIN, str(LOCALE_DIRECTORY))
+    gettext.textdomain(DOMAIN)

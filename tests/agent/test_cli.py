@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer.main
 from quartzflow_agent.cli import output
+from quartzflow_agent.cli.app import app
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.store import tasks
 from quartzflow_agent.store.database import open_database
@@ -242,3 +245,40 @@ def test_a_long_title_widens_the_table():
 )
 def test_rates(part, whole, text):
     assert output.percent(part, whole) == text
+
+
+# --- help ---
+
+
+def commands():
+    """Every command, as words."""
+    root = typer.main.get_command(app)
+    return [
+        (group, name) for group, found in sorted(root.commands.items()) for name in sorted(found.commands)
+    ]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_ends_with_an_example_of_the_command(quicflow, words):
+    code, out, _ = quicflow(*words, "--help")
+    assert code == 0
+    example = " ".join(out.split()).rpartition("Example: ")[2]
+    assert re.fullmatch(rf"(\S+ )*quicflow {' '.join(words)}( .*)?", example), out
+
+
+def test_the_frame_of_help_and_errors_is_chinese_too():
+    env = {**os.environ, "LANG": "zh_CN.UTF-8", "COLUMNS": "100"}
+    env = {name: value for name, value in env.items() if name not in ("LANGUAGE", "LC_ALL", "LC_MESSAGES")}
+    done = subprocess.run([*PROGRAM, "task", "stats", "--help"], env=env, capture_output=True, text=True)
+    assert "─ 选项 ─" in done.stdout
+    assert "示例：quicflow task stats" in done.stdout
+    done = subprocess.run([*PROGRAM, "task", "strange"], env=env, capture_output=True, text=True)
+    assert (done.returncode, "没有这个命令：'strange'。" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell):
+    env = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run([*PROGRAM, "--show-completion", shell], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "COMPLETE" in done.stdout

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from quartzflow_agent.cli.app import app
-from quartzflow_agent.cli.output import Failure
-from quartzflow_agent.config import ConfigError
-from quartzflow_agent.store.database import StoreError
+from quartzflow_agent.i18n import translate_libraries
+
+translate_libraries()  # before they are imported: they look their texts up then
+
+from quartzflow_agent.cli.app import app  # noqa: E402
+from quartzflow_agent.cli.output import Failure  # noqa: E402
+from quartzflow_agent.config import ConfigError  # noqa: E402
+from quartzflow_agent.store.database import StoreError  # noqa: E402
 
 
 def main() -> None:

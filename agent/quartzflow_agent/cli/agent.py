@@ -15,7 +15,7 @@ from quartzflow_agent.cli import doctor as checks
 from quartzflow_agent.cli import leave as leaving
 from quartzflow_agent.cli import service
 from quartzflow_agent.cli.join import parse_labels, parse_servers, register
-from quartzflow_agent.cli.output import Failure, print_json
+from quartzflow_agent.cli.output import Failure, example, print_json
 from quartzflow_agent.config import (
     AgentConfig,
     default_client_id,
@@ -43,7 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help=_("Print JSON."))]
 
 @app.command(
     help=_("Join a server with an enrollment token, and keep the credential that it issues."),
-    epilog=_("Example: quicflow agent join --server quartz.example.com:8474 --token TOKEN --ca-file ca.pem"),
+    epilog=example("quicflow agent join --server quartz.example.com:8474 --token TOKEN --ca-file ca.pem"),
 )
 def join(
     server: Annotated[
@@ -121,7 +121,10 @@ def join(
         typer.echo(message.format(path=home.config, **{k: v for k, v in answer.items() if k != "path"}))
 
 
-@app.command(help=_("Run the agent in the foreground; Ctrl-C or SIGTERM ends it, a second one at once."))
+@app.command(
+    help=_("Run the agent in the foreground; Ctrl-C or SIGTERM ends it, a second one at once."),
+    epilog=example("QUICFLOW_HOME=/srv/quicflow quicflow agent run --log-level DEBUG"),
+)
 def run(
     log_level: Annotated[
         str, typer.Option(envvar="QUICFLOW_LOG_LEVEL", help=_("DEBUG, INFO, WARNING or ERROR."))
@@ -156,7 +159,8 @@ async def _run(home: Home, config: AgentConfig) -> None:
 @app.command(
     help=_(
         "Show whether the agent runs and is connected. Exit code 0: both, 1: not connected, 3: not running."
-    )
+    ),
+    epilog=example("quicflow agent status --json"),
 )
 def status(as_json: Json = False) -> None:
     """What the agent last said, and what the store holds."""
@@ -230,7 +234,8 @@ def _status_text(found: Dict[str, Any], said: Optional[Dict[str, Any]]) -> str:
 @app.command(
     help=_(
         "Look at all that the agent needs, and say what to do about what is wrong. Exit code 1: something is."
-    )
+    ),
+    epilog=example("sudo -u quicflow quicflow agent doctor"),
 )
 def doctor(as_json: Json = False) -> None:
     """One line each, and what to do below it."""
@@ -249,7 +254,8 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command(
-    help=_("Leave the server: delete this host's credential and configuration, and keep its records.")
+    help=_("Leave the server: delete this host's credential and configuration, and keep its records."),
+    epilog=example("quicflow agent leave --purge"),
 )
 def leave(
     yes: Annotated[bool, typer.Option("--yes", help=_("Do not ask."))] = False,
@@ -280,7 +286,7 @@ def leave(
 @app.command(
     "install-service",
     help=_("Write a systemd unit that keeps the agent of this host running. Join first."),
-    epilog=_("Example: sudo quicflow agent install-service --user quicflow"),
+    epilog=example("sudo quicflow agent install-service --user quicflow"),
 )
 def install_service(
     user: Annotated[

@@ -10,6 +10,8 @@ from typing import Any, List, Sequence
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from quartzflow_agent.i18n import _
+
 NARROWEST = 8  # cells; a column is not made narrower to fit the terminal
 
 
@@ -19,6 +21,11 @@ class Failure(Exception):
     def __init__(self, text: str, code: int = 1) -> None:
         super().__init__(text)
         self.code = code
+
+
+def example(command: str) -> str:
+    """The last line of a command's help."""
+    return _("Example: {command}").format(command=command)
 
 
 def print_json(value: Any) -> None:

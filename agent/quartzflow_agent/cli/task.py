@@ -9,7 +9,7 @@ from typing import Annotated, Any, Dict, Iterator, List, Optional
 import typer
 
 from quartzflow_agent.cli import trial
-from quartzflow_agent.cli.output import Failure, percent, print_json, print_table, seconds
+from quartzflow_agent.cli.output import Failure, example, percent, print_json, print_table, seconds
 from quartzflow_agent.cron import ScheduleError
 from quartzflow_agent.i18n import _
 from quartzflow_agent.paths import Home
@@ -62,7 +62,10 @@ def _day(text: str) -> str:
         raise Failure(_('"{value}" is no date: write YYYY-MM-DD.').format(value=text)) from None
 
 
-@app.command(help=_("Statistics of a day (UTC) by task, or of one task by day."))
+@app.command(
+    help=_("Statistics of a day (UTC) by task, or of one task by day."),
+    epilog=example("quicflow task stats --task-id 12 --days 7"),
+)
 def stats(
     today: Annotated[bool, typer.Option("--today", help=_("Of today; so it is without options."))] = False,
     date: Annotated[str, typer.Option(help=_("Of this day, YYYY-MM-DD."))] = "",
@@ -122,7 +125,10 @@ def _stats_cells(item: DayStats) -> List[str]:
     ]
 
 
-@app.command(help=_("The executions of a day (UTC)."))
+@app.command(
+    help=_("The executions of a day (UTC)."),
+    epilog=example("quicflow task history --date 2025-01-09 --task-id 12"),
+)
 def history(
     date: Annotated[str, typer.Option(help=_("YYYY-MM-DD; today unless given."))] = "",
     task_id: TaskId = "",
@@ -168,7 +174,10 @@ def _clock(milliseconds: Optional[int]) -> str:
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%H:%M:%S")
 
 
-@app.command(help=_("Print what an execution has written."))
+@app.command(
+    help=_("Print what an execution has written."),
+    epilog=example("quicflow task logs --task-id 12 --last"),
+)
 def logs(
     task_id: TaskId = "",
     last: Annotated[bool, typer.Option("--last", help=_("Of the task's last execution."))] = False,
@@ -199,7 +208,11 @@ def _read(path: Path) -> str:
         raise Failure(_("Cannot read {path}: {error}").format(path=path, error=error.strerror)) from error
 
 
-@app.command("list", help=_("The tasks that the server has given this host."))
+@app.command(
+    "list",
+    help=_("The tasks that the server has given this host."),
+    epilog=example("quicflow task list --json"),
+)
 def list_tasks(as_json: Json = False) -> None:
     """One table."""
     with _store() as db:
@@ -262,7 +275,11 @@ def _next_times(config: task_pb2.TaskConfig, count: int) -> List[str]:
         return [str(error)]
 
 
-@app.command("next", help=_("When tasks fire next, each in its own time zone."))
+@app.command(
+    "next",
+    help=_("When tasks fire next, each in its own time zone."),
+    epilog=example("quicflow task next --task-id 12 --count 10"),
+)
 def next_firings(
     task_id: TaskId = "",
     count: Annotated[int, typer.Option(min=1, max=100, help=_("So many times of each task."))] = 5,
@@ -288,7 +305,7 @@ def next_firings(
     help=_(
         "Run a task here and now, as a test: its output comes to the terminal, the server is told nothing."
     ),
-    epilog=_("Example: quicflow task run 12 --param day=monday"),
+    epilog=example("quicflow task run 12 --param day=monday"),
 )
 def run_task(
     task_id: Annotated[str, typer.Argument(help=_("A task's id, as `task list` shows it."))],
