@@ -15,10 +15,12 @@ from django.utils.translation import gettext_lazy as _lazy
 from executions_app.models import Execution
 from groups_app.models import Group
 from quartzflow.admin_base import ObjectPermissionAdmin, pill
+from quartzflow.admin_views import ListViewAdmin
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.templatetags.console import icon, moment
 
 from . import selectors
+from .admin_filters import GroupFilter, LabelFilter, OwnerFilter, with_label
 from .choices import ExecutorType, ScheduleType, TaskStatus
 from .models import Task
 
@@ -26,7 +28,7 @@ SHOWN_GROUPS = 2
 EXECUTOR_ICONS = {ExecutorType.SHELL: "terminal", ExecutorType.HTTP: "globe", ExecutorType.PLUGIN: "plug"}
 
 
-class TaskListAdmin(ObjectPermissionAdmin):
+class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
     """The list; what one can do to tasks is in TaskAdmin."""
 
     section = "work"
@@ -47,15 +49,18 @@ class TaskListAdmin(ObjectPermissionAdmin):
         "executor_cell",
         "schedule_cell",
         "groups_cell",
+        "labels_cell",
+        "owner_cell",
         "status_cell",
         "last_cell",
         "next_cell",
         "row_menu",
     )
+    fixed_columns = ("name_cell", "row_menu")
     list_display_links = None
-    list_filter = ("status", "executor_type", "schedule_type", "groups")
+    list_filter = ("status", GroupFilter, "executor_type", "schedule_type", LabelFilter, OwnerFilter)
     search_fields = ("name", "description")
-    search_help_text = _lazy("Search by name or description")
+    search_help_text = _lazy("Name, description, or label=value")
     actions = ("enable_selected", "disable_selected", "run_selected", "delete_selected")
     # What a batch action asks before it is done.
     confirmations = {
@@ -71,8 +76,16 @@ class TaskListAdmin(ObjectPermissionAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         newest = Execution.objects.filter(task=OuterRef("pk")).order_by("-id").values("pk")[:1]
         groups = Prefetch("groups", queryset=Group.objects.only("name"))
-        tasks = super().get_queryset(request).prefetch_related(groups)
+        tasks = super().get_queryset(request).select_related("owner").prefetch_related(groups)
         return tasks.annotate(last_id=Subquery(newest))  # type: ignore[no-any-return]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        name, equals, value = search_term.strip().partition("=")
+        if equals and name.strip():
+            return with_label(queryset, name.strip(), value.strip()), False
+        return super().get_search_results(request, queryset, search_term)
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         last = Execution.objects.only("status", "scheduled_time").in_bulk(
@@ -125,6 +138,17 @@ class TaskListAdmin(ObjectPermissionAdmin):
             format_html('<span class="tag" title="{}">+{}</span>', ", ".join(rest), len(rest)) if rest else ""
         )
         return format_html('<span class="tags">{}{}</span>', shown, more)
+
+    @admin.display(description=_lazy("Labels"))
+    def labels_cell(self, task: Task) -> str:
+        tags = ((f"{name}={value}",) for name, value in task.labels.items())
+        return format_html(
+            '<span class="tags">{}</span>', format_html_join("", '<span class="tag">{}</span>', tags)
+        )
+
+    @admin.display(description=_lazy("Owner"), ordering="owner__username")
+    def owner_cell(self, task: Task) -> str:
+        return task.owner.get_username() if task.owner else task.created_by or "—"
 
     @admin.display(description=_lazy("Status"), ordering="status")
     def status_cell(self, task: Task) -> str:
