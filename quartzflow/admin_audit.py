@@ -1,35 +1,36 @@
-"""The console's audit log: who did what to which object, from where; to be searched, filtered and taken away as CSV."""
+"""The console's audit log: who did what to which object, from where; to be searched, filtered and taken away."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 from typing import Any
 
-from django.contrib import admin
+from django.apps import apps
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from . import audit_export
 from .admin_base import ConsoleAdmin, who
 from .admin_site import site
-from .audit import record
+from .errors import InvalidInput
 from .models import AuditEntry
 from .templatetags.console import moment
 
-EXPORT_LIMIT = 100_000  # rows
 # Their entries hold values, lists among them; those of the others hold what was before and what is after.
 SINGLE = (".create", ".delete", ".retry", ".export", ".trigger", ".replay")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take a cell for a formula by
 
 NOUNS = {
     "task": _lazy("Task"),
@@ -46,6 +47,9 @@ NOUNS = {
     "audit": _lazy("Audit log"),
     "setting": _lazy("System setting"),
     "secret": _lazy("Secret"),
+    "rule": _lazy("Assignment rule"),
+    "backup": _lazy("Backup"),
+    "consistency": _lazy("Consistency check"),
 }
 VERBS = {
     "create": _lazy("created"),
@@ -70,6 +74,15 @@ VERBS = {
     "login_failed": _lazy("log-in failed"),
     "logout": _lazy("logged out"),
     "export": _lazy("exported"),
+    "import": _lazy("imported"),
+    "test_run": _lazy("tried on a host"),
+    "apply": _lazy("applied"),
+    "order": _lazy("put in order"),
+    "enroll": _lazy("joined"),
+    "withdraw": _lazy("withdrawn"),
+    "rights": _lazy("rights changed"),
+    "prune": _lazy("old entries dropped"),
+    "fix": _lazy("mended"),
 }
 
 
@@ -117,6 +130,87 @@ class ActorFilter(admin.SimpleListFilter):
         return queryset.filter(actor_name=self.value()) if self.value() else queryset
 
 
+class KindFilter(admin.SimpleListFilter):
+    title = _lazy("Kind of object")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        found = AuditEntry.objects.order_by("object_type").values_list("object_type", flat=True).distinct()
+        return [(kind, kind_words(kind)) for kind in found if kind]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(object_type=self.value()) if self.value() else queryset
+
+
+class ObjectFilter(admin.SimpleListFilter):
+    """One object's history, by a row's link: ?object=tasks_app.task:5. Nothing to choose until then."""
+
+    title = _lazy("Object")
+    parameter_name = "object"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        kind, _colon, pk = request.GET.get(self.parameter_name, "").partition(":")
+        return [(f"{kind}:{pk}", f"{kind_words(kind)} #{pk}")] if pk else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        kind, _colon, pk = (self.value() or "").partition(":")
+        return queryset.filter(object_type=kind, object_id=pk) if pk else queryset
+
+
+class DateRangeFilter(admin.ListFilter):
+    """From one day to another, both included, in the user's time zone."""
+
+    title = _lazy("Dates")
+    template = "console/filter_dates.html"
+    names = ("from", "to")
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.days: dict[str, date] = {}
+        for name in self.names:
+            given = params.pop(name, None)
+            text = given[-1] if isinstance(given, list) else given
+            try:
+                self.days[name] = date.fromisoformat(text or "")
+            except ValueError:
+                continue
+            self.used_parameters[name] = text
+
+    def has_output(self) -> bool:
+        return True
+
+    def expected_parameters(self) -> list[str | None]:
+        return list(self.names)
+
+    def choices(self, changelist: Any) -> Any:
+        others = {name: value for name, value in changelist.params.items() if name not in (*self.names, "p")}
+        yield {
+            "days": self.days,
+            "first": self.days.get("from"),
+            "last": self.days.get("to"),
+            "others": others,
+        }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if first := self.days.get("from"):
+            queryset = queryset.filter(at__gte=_midnight(first))
+        if last := self.days.get("to"):
+            queryset = queryset.filter(at__lt=_midnight(last + timedelta(days=1)))
+        return queryset
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time_of_day()))
+
+
+def kind_words(kind: str) -> str:
+    """A model's label in words; one that is not there any more stays as it is."""
+    try:
+        return capfirst(str(apps.get_model(kind)._meta.verbose_name))
+    except (LookupError, ValueError):
+        return kind
+
+
 @admin.register(AuditEntry, site=site)
 class AuditAdmin(ConsoleAdmin):
     """Reads only. Those with quartzflow.view_auditentry see all of it."""
@@ -133,7 +227,7 @@ class AuditAdmin(ConsoleAdmin):
     list_display = ("time_cell", "actor_cell", "action_cell", "object_cell", "changes_cell")
     list_display_links = None
     sortable_by = ()  # by id, newest first: every filter has its index in that order
-    list_filter = (AuditTimeFilter, ActionFilter, ActorFilter)
+    list_filter = (AuditTimeFilter, DateRangeFilter, ActionFilter, ActorFilter, KindFilter, ObjectFilter)
     search_fields = ("object_name", "^actor_name", "address", "=request_id")
     search_help_text = _lazy("Object, user, address or request")
     actions = None
@@ -165,8 +259,12 @@ class AuditAdmin(ConsoleAdmin):
 
     @admin.display(description=_lazy("Object"))
     def object_cell(self, entry: AuditEntry) -> str:
-        number = f"#{entry.object_id}" if entry.object_id else ""
-        return format_html('{}<span class="cell-sub">{}</span>', entry.object_name or "—", number)
+        if not entry.object_id:
+            return format_html("{}", entry.object_name or "—")
+        return format_html(
+            '{}<span class="cell-sub"><a href="?object={}:{}" title="{}">#{}</a></span>', entry.object_name or "—",
+            entry.object_type, entry.object_id, _("All that was done to it"), entry.object_id,
+        )  # fmt: skip
 
     @admin.display(description=_lazy("Changes"))
     def changes_cell(self, entry: AuditEntry) -> str:
@@ -178,15 +276,21 @@ class AuditAdmin(ConsoleAdmin):
         return [path("export/", export, name="quartzflow_auditentry_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-        """POST, with the list's filters in the query: the entries as CSV, newest first. Written down itself."""
+        """POST `format`, with the list's filters in the query: the entries as a file, newest first."""
         if request.method != "POST":
             return HttpResponse(status=405, headers={"Allow": "POST"})
         if not self.has_view_permission(request):
             raise PermissionDenied
-        rows = self.get_changelist_instance(request).get_queryset(request).order_by("-id")[:EXPORT_LIMIT]
-        record(who(request), "audit.export", None, {"query": request.GET.dict()})
-        response = StreamingHttpResponse(csv_lines(rows), content_type="text/csv; charset=utf-8")
-        name = f"audit-{timezone.localtime():%Y%m%d-%H%M%S}.csv"
+        rows = self.get_changelist_instance(request).get_queryset(request)
+        kind = request.POST.get("format", "csv")
+        try:
+            stream = audit_export.do_export(who(request), rows, kind, request.GET.dict())
+        except InvalidInput as error:
+            messages.error(request, str(error.errors["format"][0]))
+            url = reverse("admin:quartzflow_auditentry_changelist")
+            return redirect(f"{url}?{request.GET.urlencode()}")
+        response = StreamingHttpResponse(stream, content_type=audit_export.mime_of(kind))
+        name = f"audit-{timezone.localtime():%Y%m%d-%H%M%S}.{kind}"
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
 
@@ -209,41 +313,3 @@ def _shown(value: Any) -> str:
     if value in (None, "", [], {}):
         return "—"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-class _Echo:
-    """A file whose writing gives the text back."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def csv_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:
-    """The entries as lines of CSV that a spreadsheet reads as text, never as formulas."""
-    writer = csv.writer(_Echo())
-    yield "\ufeff"  # Excel takes the file for UTF-8 by this
-    yield writer.writerow(
-        [
-            "id",
-            "time",
-            "user",
-            "address",
-            "request",
-            "action",
-            "object_type",
-            "object_id",
-            "object",
-            "changes",
-        ]
-    )
-    for row in rows.iterator(2000):
-        cells = [
-            row.pk, row.at.isoformat(), row.actor_name, row.address, row.request_id, row.action, row.object_type,
-            row.object_id, row.object_name, json.dumps(row.changes, ensure_ascii=False),
-        ]  # fmt: skip
-        yield writer.writerow([neutral(str(cell)) for cell in cells])
-
-
-def neutral(text: str) -> str:
-    """The text, with an apostrophe before it where a spreadsheet would run it as a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text

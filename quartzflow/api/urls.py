@@ -16,6 +16,7 @@ from quartzflow.errors import NotFound
 from tasks_app.api.calendars import CalendarViewSet
 from tasks_app.api.views import TaskViewSet
 
+from .audit import AuditViewSet
 from .observe import SchedulerView
 from .routers import OptionalSlashRouter
 from .secrets import SecretViewSet
@@ -32,6 +33,7 @@ router.register("assignment-rules", RuleViewSet, basename="assignment-rule")
 router.register("replays", ReplayViewSet, basename="replay")
 router.register("missed", MissedFiringViewSet, basename="missed")
 router.register("runs", RunViewSet, basename="run")
+router.register("audit", AuditViewSet, basename="audit")
 router.register("tokens", TokenViewSet, basename="token")
 router.register("secrets", SecretViewSet, basename="secret")
 router.register("executions", ExecutionViewSet, basename="execution")
