@@ -6,6 +6,7 @@ from django.views.i18n import JavaScriptCatalog, set_language
 
 from . import health
 from .admin_site import site
+from .api import docs
 from .api.observe import MetricsView
 
 urlpatterns = [
@@ -14,7 +15,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     path("api/v1/", include("quartzflow.api.urls")),
-    re_path(r"^api/schema", include("quartzflow.api.docs")),
+    *docs.urlpatterns,
     path("i18n/setlang/", set_language, name="set_language"),
     path("i18n/catalog.js", JavaScriptCatalog.as_view(packages=["quartzflow"]), name="javascript-catalog"),
     path("console/", site.urls),

@@ -16,7 +16,6 @@ from executions_app.selectors import executions_for
 from quartzflow.api.fields import UtcDateTimeField
 from quartzflow.api.requests import user_of
 from quartzflow.errors import NotFound
-from quartzflow.execution_status import LIVE
 
 from .descriptions import RunEdgeSerializer, RunNodeSerializer
 
@@ -73,5 +72,5 @@ class RunViewSet(viewsets.GenericViewSet[Execution]):
         rows = executions_for(user_of(request)).filter(run_id=run_id)
         if not rows.exists():
             raise NotFound
-        control.do_cancel_executions(user_of(request), rows.filter(status__in=LIVE))
+        control.do_cancel_executions(user_of(request), rows)
         return self._answer(request, run_id)

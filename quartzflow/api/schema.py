@@ -21,7 +21,6 @@ ERRORS: dict[int, Any] = {
     413: _("The request is larger than what the server reads."),
     415: _("The body's media type is not one of those that are read."),
     429: _("Too many requests; Retry-After says when to come again."),
-    502: _("The host did not answer."),
     504: _("The host did not answer in time."),
 }
 EVERYWHERE = (400, 401, 403, 404, 406, 429)
@@ -33,6 +32,27 @@ IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER,
     description="The ETag that was answered with the object: the change is refused with 412 when it is another by now.",
 )  # fmt: skip
+# Served beside REST framework, which has no streams.
+FULL_LOG: dict[str, Any] = {
+    "operationId": "executions_logs_full_retrieve",
+    "description": "The whole output, streamed from the host that keeps it. X-Total is its size in bytes.",
+    "tags": ["executions"],
+    "parameters": [
+        {"in": "path", "name": "id", "required": True, "schema": {"type": "integer"}},
+        *(
+            {"in": "query", "name": name, "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}}
+            for name in ("offset", "limit")
+        ),
+    ],
+    "security": [{"token": []}, {"cookieAuth": []}],
+    "responses": {
+        "200": {"description": "Done", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **{
+            str(code): {"$ref": f"#/components/responses/Error{code}"}
+            for code in (*EVERYWHERE, 409, 413, 504)
+        },
+    },
+}
 
 
 class WriteSerializer(serializers.Serializer[Any]):
@@ -104,6 +124,7 @@ def finish(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     components["responses"] = {
         f"Error{code}": {"description": str(text), "content": error} for code, text in ERRORS.items()
     }
+    result["paths"]["/api/v1/executions/{id}/logs/full"] = {"get": FULL_LOG}
     for path in result["paths"].values():
         for method in METHODS:
             content = path.get(method, {}).get("requestBody", {}).get("content", {})

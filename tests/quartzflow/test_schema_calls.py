@@ -10,6 +10,7 @@ from knox.models import AuthToken
 
 from executions_app.control import do_trigger_task
 from groups_app.actions import do_create_enrollment_token
+from quartzflow import system_settings
 from tasks_app.actions import do_update_task
 from tasks_app.calendars import do_save_calendar
 from tests import people
@@ -21,6 +22,7 @@ SECONDS = 60
 @pytest.fixture
 def token(transactional_db: None) -> str:
     """Somebody who may do everything, in a world with one of each."""
+    system_settings.do_change_settings(people.admin(), {"api_rate": 0})
     people.online_client()
     calendar = do_save_calendar(people.admin(), {"name": "busy", "rules": {"dates": ["2026-01-01"]}})
     task = people.task(calendar_id=calendar.pk)
