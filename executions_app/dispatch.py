@@ -19,7 +19,7 @@ from . import limits, routing
 from .choices import ExecutionType, FailureReason, Hold
 from .endings import after_end
 from .instructions import Prepared, load_tasks, send_out
-from .locks import PLACEMENT, share
+from .locks import PLACEMENT, lock_all, share
 from .models import Execution
 from .targets import Targets, waits
 from .waves import wave_of
@@ -42,7 +42,7 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
     """Insert the executions of these firings and send them out. Returns those that were new.
 
     1. Leave out what is deleted, disabled or no longer on the task's schedule by now. By hand, all fires.
-    2. Resolve each firing's targets.
+    2. Resolve each firing's targets, once: a repetition does not choose another host.
     3. Insert the rows; a name that is there already means that this firing was handled before.
     4. Hold back what is over the limits.
     5. After commit, one message per bridge, and events to pages.
@@ -56,10 +56,11 @@ def fire(firings: Iterable[Firing]) -> list[Execution]:
             for firing in firings
             if firing.task_id in tasks and _is_wanted(firing, tasks[firing.task_id].task)
         ]
-        targets = Targets(prepared for _, prepared in due)
+        due = _unplaced(due)
+        targets, chooser = Targets(prepared for _, prepared in due), routing.Chooser()
         wanted: list[Execution] = []
         for firing, prepared in due:
-            wanted += _executions(firing, prepared, targets)
+            wanted += _executions(firing, prepared, targets, chooser)
         return insert(wanted, tasks)
 
 
@@ -85,12 +86,45 @@ def _is_wanted(firing: Firing, task: Task) -> bool:
     return firing.unique is not None or still_scheduled(task, firing.scheduled)
 
 
-def _executions(firing: Firing, prepared: Prepared, targets: Targets) -> list[Execution]:
+def _unplaced(due: Sequence[tuple[Firing, Prepared]]) -> list[tuple[Firing, Prepared]]:
+    """Without firings whose hosts have been chosen before.
+
+    A broadcast's names fall on each other, whatever hosts there are by now. Of the others a repetition could choose
+    another host, and run twice; so they are looked up by their run, one worker at a time. A replay may still try what
+    found no host in its time.
+    """
+    names = {
+        n: run_id(firing.task_id, firing.scheduled)
+        for n, (firing, prepared) in enumerate(due)
+        if firing.unique is None and not routing.is_broadcast(prepared.task)
+    }
+    if not names:
+        return list(due)
+    lock_all(("placed", name) for name in names.values())
+    placed: dict[str, set[str]] = {}
+    rows = Execution.objects.filter(run_id__in=set(names.values())).order_by()
+    for name, client_id in rows.values_list("run_id", "client_id").distinct():
+        placed.setdefault(name, set()).add(client_id)
+    unplaced, seen = [], set[str]()
+    for n, (firing, prepared) in enumerate(due):
+        if n in names:
+            hosts = placed.get(names[n], set())
+            tried = hosts - {""} if firing.execution_type == ExecutionType.REPLAY else hosts
+            if tried or names[n] in seen:
+                continue
+            seen.add(names[n])
+        unplaced.append((firing, prepared))
+    return unplaced
+
+
+def _executions(
+    firing: Firing, prepared: Prepared, targets: Targets, chooser: routing.Chooser
+) -> list[Execution]:
     task = prepared.task
     clients = targets.of(prepared)
     if firing.client_ids is not None:
         clients = [client for client in clients if client[0] in firing.client_ids]
-    chosen = routing.choose(task, firing.scheduled, clients)
+    chosen = chooser.choose(task, firing.scheduled, clients)
     if not chosen:
         # One row says that nobody was there, so that a run that could not happen is seen (and alerted on).
         nobody = new_execution(firing, task, ("", None), end_time=timezone.now())

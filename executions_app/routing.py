@@ -2,12 +2,18 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.db.models import Count
+
 from groups_app.models import Client
+from quartzflow.execution_status import LIVE
 from tasks_app.choices import Routing
 from tasks_app.models import Task
+
+from .models import Execution
 
 Target = tuple[str, int | None]  # client id, group id
 
@@ -25,33 +31,51 @@ def means_every_host(task: Task) -> bool:
     return task.routing in (Routing.BROADCAST, Routing.SHARDING)
 
 
-def choose(task: Task, scheduled: datetime, clients: Sequence[Target]) -> list[Target]:
-    """The targets among `clients`, which are online, in the task's groups and ordered by client id.
+class Chooser:
+    """Chooses the hosts of one batch of firings; what it has chosen counts for those that follow.
 
-    Repeating a firing must choose alike where it can: only then do the execution ids fall on each other. So
-    `random` and `round_robin` are functions of the nominal time, and of nothing that changes between two
-    tries but the clients.
+    `random` and `consistent_hash` are functions of the firing and of the clients alone.
     """
-    if not clients or means_every_host(task):
-        return list(clients)
-    second = int(scheduled.timestamp())
-    if task.routing == Routing.RANDOM:
-        return [random.Random(f"{task.pk}:{second}").choice(clients)]  # noqa: S311 - spreads load
-    if task.routing == Routing.ROUND_ROBIN:
-        previous = (
-            task.executions.filter(scheduled_time__lt=scheduled).order_by("-scheduled_time", "-id").first()
-        )
-        ids = [client_id for client_id, _ in clients]
-        after = [
-            i for i, client_id in enumerate(ids) if previous is not None and client_id > previous.client_id
-        ]
-        return [clients[after[0] if after else 0]]
-    if task.routing == Routing.LEAST_LOADED:
-        running = dict(
-            Client.objects.filter(client_id__in=[c for c, _ in clients]).values_list("client_id", "running")
-        )
-        return [min(clients, key=lambda client: (running.get(client[0], 0), client[0]))]
-    if task.routing == Routing.CONSISTENT_HASH:
-        # Rendezvous hashing: a host that comes or goes moves only the tasks that it gains or had.
-        return [max(clients, key=lambda client: hashlib.sha256(f"{task.pk}:{client[0]}".encode()).digest())]
-    return [clients[0]]  # failover: the first online, in order of client id
+
+    def __init__(self) -> None:
+        self._load: Counter[str] | None = None  # client id → executions that wait or run there
+        self._turns: dict[int, str] = {}  # task id → the client of its latest firing in this batch
+
+    def choose(self, task: Task, scheduled: datetime, clients: Sequence[Target]) -> list[Target]:
+        """The targets among `clients`, which are in the task's groups and ordered by client id."""
+        if not clients or means_every_host(task):
+            return list(clients)
+        if task.routing == Routing.RANDOM:
+            return [random.Random(f"{task.pk}:{int(scheduled.timestamp())}").choice(clients)]  # noqa: S311 - spreads load
+        if task.routing == Routing.ROUND_ROBIN:
+            previous = self._turns.get(task.pk) or _previous(task, scheduled)
+            chosen = next((client for client in clients if client[0] > previous), clients[0])
+            self._turns[task.pk] = chosen[0]
+            return [chosen]
+        if task.routing == Routing.LEAST_LOADED:
+            load = self._loads()
+            chosen = min(clients, key=lambda client: (load[client[0]], client[0]))
+            load[chosen[0]] += 1
+            return [chosen]
+        if task.routing == Routing.CONSISTENT_HASH:
+            # Rendezvous hashing: a host that comes or goes moves only the tasks that it gains or had.
+            return [
+                max(clients, key=lambda client: hashlib.sha256(f"{task.pk}:{client[0]}".encode()).digest())
+            ]
+        return [clients[0]]  # failover: the first online, in order of client id
+
+    def _loads(self) -> Counter[str]:
+        """By the table, which knows what is on its way, and by what agents, which fire by themselves too, said last."""
+        if self._load is None:
+            live = Execution.objects.filter(status__in=LIVE).order_by().values_list("client_id")
+            self._load = Counter(dict(live.annotate(count=Count("id"))))
+            self._load |= Counter(
+                dict(Client.objects.filter(running__gt=0).values_list("client_id", "running"))
+            )
+        return self._load
+
+
+def _previous(task: Task, scheduled: datetime) -> str:
+    """The client of the task's firing before this one; "": there was none."""
+    rows = task.executions.filter(scheduled_time__lt=scheduled).order_by("-scheduled_time", "-id")
+    return rows.values_list("client_id", flat=True).first() or ""

@@ -14,6 +14,7 @@ from executions_app.instructions import instruction, load_tasks
 from executions_app.models import Execution
 from executions_app.sweeps import expire_overdue, pending_for_bridge
 from groups_app import presence
+from groups_app.models import Client
 from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.execution_status import ExecutionStatus
 from tests import people
@@ -96,6 +97,49 @@ def test_other_routings_choose_one_host_and_the_same_again(routing):
     (execution,) = fire([Firing(task.pk, NOON)])
     assert execution.client_id in {"web-0", "web-1", "web-2"}
     assert fire([Firing(task.pk, NOON)]) == []
+
+
+@pytest.mark.parametrize(
+    "routing", ["random", "round_robin", "least_loaded", "consistent_hash", "failover", "sharding"]
+)
+def test_a_repetition_never_chooses_another_host(routing):
+    people.online_client("web-1")
+    task = people.task(routing=routing)
+    assert len(fire([Firing(task.pk, NOON)])) == 1
+    for n in (0, 2, 3):
+        people.online_client(f"web-{n}")
+    presence.mark_offline([("web-1", "s1")], "lost")
+    Client.objects.filter(client_id="web-1").update(last_heartbeat=NOON)
+    assert fire([Firing(task.pk, NOON), Firing(task.pk, NOON)]) == []
+    assert len({e.run_id for e in fire([Firing(task.pk, NOON + timedelta(minutes=1))] * 2)}) == 1
+
+
+def test_a_repetition_does_not_look_again_for_a_host_but_a_replay_does():
+    task = people.task(routing="failover")
+    fire([Firing(task.pk, NOON)])
+    people.online_client("web-1")
+    assert fire([Firing(task.pk, NOON)]) == []
+    replay = Firing(task.pk, NOON, execution_type=ExecutionType.REPLAY)
+    assert [e.client_id for e in fire([replay])] == ["web-1"]
+    assert fire([replay]) == []
+
+
+def test_the_least_loaded_host_is_known_within_a_batch_and_by_the_table():
+    for n in range(3):
+        people.online_client(f"web-{n}")
+    Client.objects.filter(client_id="web-1").update(running=5)
+    fire([Firing(people.task("busy").pk, NOON, client_ids=frozenset({"web-0"}))])
+    tasks = [people.task(f"t{n}", routing="least_loaded") for n in range(4)]
+    rows = fire([Firing(task.pk, NOON) for task in tasks])
+    assert [e.client_id for e in rows] == ["web-2", "web-0", "web-2", "web-0"]
+
+
+def test_turns_go_on_within_a_batch():
+    for n in range(3):
+        people.online_client(f"web-{n}")
+    task = people.task(routing="round_robin")
+    rows = fire([Firing(task.pk, NOON + timedelta(minutes=n)) for n in range(4)])
+    assert [e.client_id for e in rows] == ["web-0", "web-1", "web-2", "web-0"]
 
 
 def test_round_robin_takes_turns():
