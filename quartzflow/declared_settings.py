@@ -149,6 +149,17 @@ TASK_RETRY_INTERVAL: Setting[int] = register(
     )
 )
 
+
+
+def task_defaults() -> dict[str, int]:
+    """What a new task has where nothing else was said: names of its columns → values."""
+    return {
+        "timeout": TASK_TIMEOUT.value,
+        "retry_count": TASK_RETRY_COUNT.value,
+        "retry_interval": TASK_RETRY_INTERVAL.value,
+    }
+
+
 # --- retention ---
 
 AUDIT_DAYS: Setting[int] = register(

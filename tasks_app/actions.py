@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from groups_app.models import Group
 from quartzflow.audit import difference, record
+from quartzflow.declared_settings import task_defaults
 from quartzflow.errors import Conflict, NotFound, PreconditionFailed
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.permissions import User, check, check_create
@@ -35,7 +36,7 @@ def do_create_task(user: User, data: dict[str, Any], *, action: VersionAction = 
     action: what the history of its versions says. Raises InvalidInput naming the fields, NotAllowed.
     """
     check_create(user, Task)
-    task = Task(owner=user, created_by=user.get_username()[:64])
+    task = Task(owner=user, created_by=user.get_username()[:64], **task_defaults())
     links = check_task(user, task, data)
     _start_schedule(task)
     with transaction.atomic():

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from groups_app.selectors import groups_for
+from quartzflow.declared_settings import task_defaults
 from quartzflow.errors import InvalidInput
 from quartzflow.permissions import User, visible
 from quartzflow.preferences import time_zones
@@ -129,7 +130,7 @@ class TaskForm(ScheduleForm, ExecutorForm):
             "concurrency_policy", "routing", "schedule_type", "executor_type", "spread_seconds", "retry_max_interval",
             "calendar_mode", "offline_policy", "dependency_mode", "wave_max_failed",
         )  # fmt: skip
-        task = Task()
+        task = Task(**task_defaults())
         values = {name: getattr(task, name) for name in names}
         return {**values, **cls.config_defaults(), "enabled": True, "timezone": settings.TIME_ZONE}
 

@@ -189,6 +189,15 @@ def test_the_page_stores_what_was_changed_and_empties_go_back():
     assert "必须在 1 到 200 之间" in wrong.content.decode()
 
 
+def test_new_tasks_begin_with_the_defaults_that_are_set():
+    do_change_settings(people.admin(), {"task_timeout": 60, "task_retry_count": 2, "task_retry_interval": 5})
+    task, own = people.task(), people.task("own", timeout=20)
+    assert (task.timeout, task.retry_count, task.retry_interval) == (60, 2, 5)
+    assert (own.timeout, own.retry_count) == (20, 2)
+    form = browser().get(reverse("admin:tasks_app_task_add")).context["form"]
+    assert (form["timeout"].value(), form["retry_count"].value()) == (60, 2)
+
+
 def test_failed_logins_lead_to_the_pause_that_is_set():
     user = people.admin()
     user.set_password("correct horse battery")
