@@ -5,7 +5,7 @@ The caller acknowledges after `ingest` has returned, which is after the commit. 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
@@ -14,15 +14,13 @@ from django.utils import timezone
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.protocol.constants import ERROR_LIMIT
 from quartzflow_agent.protocol.text import tail_utf8
-from quartzflow_agent.schedule import execution_id as execution_name
-from quartzflow_agent.schedule import retry_delay, run_id
+from quartzflow_agent.schedule import retry_delay
 
-from groups_app.models import Client
-from quartzflow.bulk import insert_new, update_from_values
+from quartzflow.bulk import update_from_values
 from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
 from quartzflow.metrics import metrics
-from tasks_app.models import ConfigChange, Task
 
+from .alone import insert_local, moment
 from .choices import SERVER_GUESSES, ExecutionType, FailureReason
 from .endings import after_end
 from .events import publish_executions, publisher
@@ -130,9 +128,8 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
     outcome = IngestOutcome()
     with transaction.atomic():
         known = _read({report.execution_id for report in reports})
-        known |= _insert_local(
-            [r for r in reports if isinstance(r, Result) and r.execution_id not in known], outcome
-        )
+        fresh = [r for r in reports if isinstance(r, Result) and r.execution_id not in known]
+        known |= _read(insert_local((r.client_id, r.message) for r in fresh))
         mine: list[Report] = []
         for report in reports:
             row = known.get(report.execution_id)
@@ -193,58 +190,6 @@ def _read(ids: set[str]) -> dict[str, _Known]:
     return {name: _Known(*values) for name, *values in rows}
 
 
-def _moment(milliseconds: int) -> datetime | None:
-    """Unix ms → aware UTC; None for 0 and for what no calendar holds."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds > 0 else None
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
-def _insert_local(results: list[Result], outcome: IngestOutcome) -> dict[str, _Known]:
-    """Rows for firings that the agent made by itself: the name must be the one that this firing has."""
-    fresh: list[Execution] = []
-    task_ids = {int(r.message.task_id) for r in results if r.message.task_id.isdecimal()}
-    tasks = {task.pk: task for task in Task.objects.filter(pk__in=task_ids)}
-    once_known = set(
-        ConfigChange.objects.filter(task_id__in=task_ids - tasks.keys()).values_list("task_id", flat=True)
-    )
-    groups = dict(
-        Client.objects.filter(client_id__in={r.client_id for r in results}).values_list(
-            "client_id", "group_id"
-        )
-    )
-    for report in results:
-        m = report.message
-        scheduled = _moment(m.scheduled_time)
-        if not m.local or not m.task_id.isdecimal() or scheduled is None:
-            continue
-        task_id = int(m.task_id)
-        task = tasks.get(task_id)
-        if (task is None and task_id not in once_known) or m.execution_id != execution_name(
-            task_id, scheduled, report.client_id
-        ):
-            continue
-        fresh.append(
-            Execution(
-                execution_id=m.execution_id,
-                run_id=run_id(task_id, scheduled),
-                task_id=task_id,
-                task_name=(task.name if task else m.task_name)[:128],
-                client_id=report.client_id,
-                group_id=groups.get(report.client_id),
-                scheduled_time=scheduled,
-                local=True,
-                timeout=task.timeout if task else 300,
-                max_retries=task.retry_count if task else 0,
-                retry_count=m.retry_count,
-                task_version=task.version if task else 0,
-            )
-        )
-    insert_new(Execution, fresh, conflict="execution_id")
-    return _read({execution.execution_id for execution in fresh})
-
-
 def _accept(reports: list[Accepted]) -> set[int]:
     now = timezone.now()
     update_from_values(
@@ -267,9 +212,7 @@ def _start(reports: list[Progress]) -> set[int]:
         Execution,
         key=("execution_id", "retry_count"),
         columns=("status", "start_time", "next_retry_at"),
-        rows=[
-            (n, m.attempt, ExecutionStatus.RUNNING, _moment(m.started_at), None) for n, m in starts.items()
-        ],
+        rows=[(n, m.attempt, ExecutionStatus.RUNNING, moment(m.started_at), None) for n, m in starts.items()],
         # Only the first of an attempt's reports changes anything.
         where=f"{_LIVE_SQL} AND (t.status = {ExecutionStatus.PENDING.value} OR t.start_time IS NULL"
         " OR t.start_time <> v.start_time)",
@@ -317,7 +260,7 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
                 "result without an end", client=report.client_id, execution=m.execution_id, status=m.status
             )
             status = ExecutionStatus.FAILURE
-        started, ended = _moment(m.started_at), _moment(m.finished_at) or now
+        started, ended = moment(m.started_at), moment(m.finished_at) or now
         duration = max(0, min(m.finished_at - m.started_at, 2**31 - 1)) if started else None
         exit_code = m.exit_code if m.has_exit_code else None
         reason = m.failure_reason if m.failure_reason in valid else ""

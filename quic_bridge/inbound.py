@@ -202,6 +202,7 @@ class Inbound:
             self._gone.setdefault("gone before the answer", []).append((outcome.client_id, session_id))
             return
         older = self._registry.add(connection)
+        self._logs.watch_again(connection)
         if older is not None:
             log.warning("newer session wins", client=outcome.client_id, ip=connection.ip, older_ip=older.ip)
             older.session.close(CLOSE_SUPERSEDED, f"this client id connected again from {connection.ip}")

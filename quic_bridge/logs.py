@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 FETCHES = 1000  # log requests under way
 FETCH_TIMEOUT = 60.0  # seconds between two chunks
+WATCH_LASTS = 60.0  # seconds; whoever reads says so again three times as often
 QUEUED = 256  # chunks that wait for the channel layer, all requests together
 
 
@@ -35,13 +36,26 @@ class Logs:
         self.chunks: asyncio.Queue[tuple[str, LogChunk]] = asyncio.Queue(QUEUED)
         self._registry = registry
         self._fetches: dict[str, _Fetch] = {}
+        self._watches: dict[str, dict[str, float]] = {}  # client id → execution id → until when
 
     def watch(self, client_id: str, execution_id: str, watching: bool) -> None:
-        """Somebody reads an execution's output now, or no longer does."""
+        """Somebody reads an execution's output now, or nobody does any more."""
+        if watching:
+            self._watches.setdefault(client_id, {})[execution_id] = time.monotonic() + WATCH_LASTS
+        else:
+            self._watches.get(client_id, {}).pop(execution_id, None)
         connection = self._registry.get(client_id)
         if connection is not None:
             connection.session.watch_log(execution_id, watching)
             connection.wake()
+
+    def watch_again(self, connection: Connection) -> None:
+        """A client has come, perhaps back: it has not heard what was said while it was away."""
+        now = time.monotonic()
+        for execution_id, until in self._watches.get(connection.session.client_id, {}).items():
+            if now < until:
+                connection.session.watch_log(execution_id, True)
+        connection.wake()
 
     def fetch(self, client_id: str, reply: str, request: agent_pb2.LogFetch) -> None:
         """Ask an agent for a part of a whole log; the chunks go to the channel `reply`."""
@@ -73,7 +87,12 @@ class Logs:
 
     def expire(self) -> None:
         """Give up requests that the agent does not answer."""
-        limit = time.monotonic() - FETCH_TIMEOUT
+        now = time.monotonic()
+        for client_id, watches in list(self._watches.items()):
+            self._watches[client_id] = {name: until for name, until in watches.items() if now < until}
+            if not self._watches[client_id]:
+                del self._watches[client_id]
+        limit = now - FETCH_TIMEOUT
         self._give_up("timeout", lambda fetch: fetch.heard_at <= limit)
 
     def _give_up(self, error: str, concerned: Callable[[_Fetch], bool]) -> None:

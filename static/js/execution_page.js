@@ -1,6 +1,7 @@
 // One execution, live: status, times, and its log as it grows.
 import { $, $$, _ } from "./dom.js";
 import { startFullLog } from "./full_log.js";
+import { LogFollower } from "./log_follower.js";
 import { LogViewer } from "./log_viewer.js";
 import { on, subscribe } from "./live.js";
 import { isLive, setPill } from "./status.js";
@@ -8,13 +9,10 @@ import { formatDuration, formatTime, timeElement } from "./time.js";
 
 const page = $("#execution").dataset; // id, log: on | off
 const id = Number(page.id);
-const KEPT = 10 * 1024; // bytes of output that the server keeps, cut at a character
 const RETRYABLE = [4, 5, 6]; // failed, timed out, cancelled
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 const viewer = page.log === "on" ? new LogViewer($("#log")) : null;
-let bytes = 0; // of the output shown, as UTF-8
+let follower = null;
 
 function fact(name, text) {
   $(`[data-fact=${name}]`).textContent = text;
@@ -49,42 +47,31 @@ function show(row) {
   if (viewer) $(".log-view").dataset.empty = isLive(row.status) ? _("Waiting for output…") : _("No output.");
 }
 
+let ended = page.live !== "on";
+let begun = null; // when the attempt that is shown began
+
 function showOutput(message) {
-  if (message.snapshot) {
-    if (message.text || !bytes) {
-      viewer.set(message.text);
-      bytes = encoder.encode(message.text).length;
-    }
-    return;
-  }
-  const encoded = encoder.encode(message.text);
-  if (message.offset > bytes) {
-    subscribe({ log: id }); // something was missed: have the whole again
-    return;
-  }
-  if (message.offset + encoded.length <= bytes) return;
-  viewer.append(message.offset === bytes ? message.text : decoder.decode(encoded.slice(bytes - message.offset)));
-  bytes = message.offset + encoded.length;
+  if (message.snapshot) follower.snapshot(message.text, ended);
+  else follower.increment(message.offset, message.text);
 }
 
 if (viewer) {
-  const first = $("#log-text").textContent;
-  viewer.set(first);
-  bytes = encoder.encode(first).length;
+  follower = new LogFollower(viewer, $("#log-text").textContent, () => subscribe({ log: id }));
   startFullLog(viewer);
   on("output", (message) => message.execution === id && showOutput(message));
 }
-let ended = page.live !== "on";
 function take(rows) {
   for (const row of rows) {
     if (row.id !== id) continue;
     show(row);
+    if (follower && begun && row.start_time && row.start_time !== begun && isLive(row.status)) follower.restart();
+    begun = row.start_time || begun;
     // The end brings the stored text, which is what counts.
     if (!ended && !isLive(row.status)) {
       ended = true;
       if (viewer) subscribe({ log: id });
       window.setTimeout(() => viewer && subscribe({ log: id }), 1000);
-      if ($("#log-more") && bytes > KEPT - 4) $("#log-more").hidden = false;
+      if ($("#log-more") && follower && follower.full) $("#log-more").hidden = false;
     }
   }
 }

@@ -87,6 +87,7 @@ class FakeServer:
         self.refuses_in_words = True  # False: the answer is lost, and the connection just closes
         self.answers_pings = True
         self.answers_pulls = True
+        self.deaf = False  # to progress
         self.wants = []  # task ids, for each of the next reports of statistics: records of them are wanted
         self.refuses = set()  # execution ids of which it takes no record
         self.acknowledges = True  # results, batches, statistics
@@ -99,6 +100,7 @@ class FakeServer:
         self.registrations = []
         self.pings = []
         self.progresses = []
+        self.unheard = []  # pieces of output that came while it was deaf
         self.results = []
         self.syncs = []
         self.stats = []
@@ -182,7 +184,11 @@ class FakeServer:
         peer.say(pb.MESSAGE_TYPE_TASK_CONFIG_RESPONSE, response)
 
     def _on_TaskProgress(self, peer, msg_id, progress):
-        self.progresses.append(progress)
+        if self.deaf:
+            if progress.output:
+                self.unheard.append(progress)
+        else:
+            self.progresses.append(progress)
 
     def _on_TaskResult(self, peer, msg_id, result):
         self.results.append(result)

@@ -157,7 +157,9 @@ def test_acknowledgements_share_a_frame(talk):
         (4, "speaks agent protocol 2 to 3, the server 4: update the agent"),
     ],
 )
-def test_a_server_of_another_protocol_is_left_with_a_word_on_what_to_update(talk, monkeypatch, server, message):
+def test_a_server_of_another_protocol_is_left_with_a_word_on_what_to_update(
+    talk, monkeypatch, server, message
+):
     monkeypatch.setattr(session_module, "OLDEST_PROTOCOL", 2)
     monkeypatch.setattr(session_module, "PROTOCOL_VERSION", 3)
     (event,) = talk.register(protocol_version=server)

@@ -200,6 +200,24 @@ class TestFiredByTheAgentItself:
         row = Execution.objects.get()
         assert (row.local, row.status, row.scheduled_time, row.client_id) == (True, 3, NOON, "web-1")
 
+    def test_the_servers_word_that_nobody_was_there_becomes_its_row(self):
+        task = people.task()
+        fire([Firing(task.pk, NOON)])
+        nobody = Execution.objects.get()
+        assert (nobody.client_id, nobody.failure_reason) == ("", "no_online_client")
+        for name in ("web-1", "web-2"):
+            people.online_client(name)
+        reports = [self.report(task), self.report(task, client="web-2")]
+        assert ingest(reports).committed == {report.execution_id for report in reports}
+        rows = Execution.objects.order_by("client_id")
+        assert [(row.client_id, row.status, row.failure_reason) for row in rows] == [
+            ("web-1", ExecutionStatus.SUCCESS, ""),
+            ("web-2", ExecutionStatus.SUCCESS, ""),
+        ]
+        assert (rows[0].pk, rows[0].execution_id) == (nobody.pk, reports[0].execution_id)
+        ingest(reports)
+        assert Execution.objects.count() == 2
+
     def test_it_falls_on_the_servers_own_firing(self):
         people.online_client()
         task = people.task()

@@ -1,6 +1,7 @@
 """Wake-ups through a real redis, and what goes back."""
 
 import asyncio
+import time
 
 import pytest
 from channels.exceptions import ChannelFull
@@ -95,6 +96,24 @@ async def test_watching_a_log_is_passed_on(connect, tell):
     await tell({"type": "log_watch", "client_id": "host-1", "execution_id": "e1", "watching": True})
     _, message = await a.next_data(agent_pb2.LogWatch)
     assert (message.execution_id, message.watching) == ("e1", True)
+
+
+async def test_a_log_is_watched_again_when_its_agent_comes_back(connect, tell, bridge, monkeypatch):
+    first = await connect("host-1")
+    for name, watching in (("e1", True), ("e2", True), ("e2", False)):
+        await tell({"type": "log_watch", "client_id": "host-1", "execution_id": name, "watching": watching})
+        await first.next_data(agent_pb2.LogWatch)
+    # Said while nobody was there: it waits for who comes.
+    await tell({"type": "log_watch", "client_id": "host-2", "execution_id": "e9", "watching": True})
+    second, other = await connect("host-1"), await connect("host-2")
+    for who, name in ((second, "e1"), (other, "e9")):
+        _, message = await who.next_data(agent_pb2.LogWatch)
+        assert (message.execution_id, message.watching) == (name, True)
+    assert second.frames.empty()
+    now = time.monotonic()
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now + logs.WATCH_LASTS)
+    bridge.logs.expire()
+    assert bridge.logs._watches == {}
 
 
 async def test_an_unreadable_wake_up_does_not_stop_the_next(connect, tell):
