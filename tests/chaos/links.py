@@ -73,7 +73,7 @@ class _Link(asyncio.DatagramProtocol):
     def _answered(self, far: socket.socket, addr: Address) -> None:
         try:
             data = far.recv(65536)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, BlockingIOError):
             return  # no bridge at the moment
         if self.whole:
             self._transport.sendto(data, addr)
