@@ -19,6 +19,7 @@ class ListViewAdmin(ConsoleAdmin):
     """`fixed_columns` cannot be hidden: what a row is, and its menu."""
 
     fixed_columns: tuple[str, ...] = ()
+    hidden_first: tuple[str, ...] = ()  # not shown until one asks for them
 
     @property
     def view_name(self) -> str:
@@ -26,7 +27,7 @@ class ListViewAdmin(ConsoleAdmin):
 
     def _view(self, request: HttpRequest) -> ListView:
         if not hasattr(request, "_list_view"):
-            request._list_view = list_view(who(request), self.view_name)  # type: ignore[attr-defined]
+            request._list_view = list_view(who(request), self.view_name, self.hidden_first)  # type: ignore[attr-defined]
         found: ListView = request._list_view  # type: ignore[attr-defined]
         return found
 
@@ -71,7 +72,7 @@ class ListViewAdmin(ConsoleAdmin):
         if "query" in request.POST:
             data["query"] = request.POST["query"]
         try:
-            do_save_list_view(who(request), self.view_name, set(free), data)
+            do_save_list_view(who(request), self.view_name, set(free), data, self.hidden_first)
         except InvalidInput as error:
             words = " ".join(str(text) for texts in error.errors.values() for text in texts)
             return JsonResponse({"message": words}, status=error.http_status)

@@ -1,5 +1,6 @@
 """How one user likes a list: which columns, and the filters that it opens with (kept in tb_user_preference.columns)."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,21 +23,23 @@ class ListView:
     query: str = ""
 
 
-def list_view(user: User, name: str) -> ListView:
-    """What the user has chosen for the list of that name (`app.model`)."""
+def list_view(user: User, name: str, hidden: Iterable[str] = ()) -> ListView:
+    """What the user has chosen for the list of that name (`app.model`); `hidden`: while they have not."""
     stored = UserPreference.objects.filter(user=user).values_list("columns", flat=True).first() or {}
     found = stored.get(name)
     if not isinstance(found, dict):
-        return ListView()
+        return ListView(list(hidden))
     return ListView(list(found.get("hidden", ())), str(found.get("query", "")))
 
 
-def do_save_list_view(user: User, name: str, columns: set[str], data: dict[str, Any]) -> ListView:
+def do_save_list_view(
+    user: User, name: str, columns: set[str], data: dict[str, Any], hidden_first: Iterable[str] = ()
+) -> ListView:
     """Store what `data` names of a list's view; the rest stays. Raises InvalidInput naming the field.
 
-    columns: the names that can be hidden
+    columns: the names that can be hidden; hidden_first: those that are while nobody has chosen
     """
-    before = list_view(user, name)
+    before = list_view(user, name, hidden_first)
     hidden, query = data.get("hidden", before.hidden), data.get("query", before.query)
     if not isinstance(hidden, list) or not set(hidden) <= columns:
         raise InvalidInput({"hidden": [_("Not one of the choices.")]})

@@ -18,14 +18,16 @@ from quartzflow.admin_site import site
 from quartzflow.errors import QuartzError
 
 from .admin_calendars import CalendarAdmin
+from .admin_exchange import TaskExchangeAdmin
 from .admin_form_page import TaskFormAdmin
+from .admin_versions import TaskVersionsAdmin
 from .models import Task
 
 __all__ = ["CalendarAdmin", "TaskAdmin"]
 
 
 @admin.register(Task, site=site)
-class TaskAdmin(TaskFormAdmin):
+class TaskAdmin(TaskVersionsAdmin, TaskExchangeAdmin, TaskFormAdmin):
     """Everything one can do to tasks in the console."""
 
     # --- actions ---

@@ -107,7 +107,7 @@ class CalendarForm(forms.Form):
         ],
     )  # fmt: skip
     dates = forms.CharField(
-        label=_lazy("Dates"), required=False,
+        label=_lazy("Single days"), required=False,
         widget=forms.Textarea(attrs={**CODE, "rows": 4, "placeholder": "2026-10-01\n2026-12-24/2026-12-31"}),
         help_text=_lazy("Whole days: one date a line, or the first and the last one with a slash between."),
     )  # fmt: skip

@@ -23,7 +23,8 @@ MOST = 50  # choices of one filter
 
 def with_label(tasks: QuerySet, name: str, value: str) -> QuerySet:
     """The tasks that have this label with this value."""
-    return tasks.annotate(label_value=KeyTransform(name, "labels")).filter(label_value=value)
+    found: QuerySet = tasks.annotate(label_value=KeyTransform(name, "labels")).filter(label_value=value)
+    return found
 
 
 class GroupFilter(admin.SimpleListFilter):

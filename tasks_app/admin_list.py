@@ -57,6 +57,7 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
         "row_menu",
     )
     fixed_columns = ("name_cell", "row_menu")
+    hidden_first = ("labels_cell", "owner_cell")
     list_display_links = None
     list_filter = ("status", GroupFilter, "executor_type", "schedule_type", LabelFilter, OwnerFilter)
     search_fields = ("name", "description")
@@ -214,6 +215,8 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
             copy = f"{reverse('admin:tasks_app_task_add')}?like={task.pk}"
             items.append({"label": _("Copy"), "icon": "copy", "url": copy})
         items.append({"label": _("Execution history"), "icon": "history", "url": history})
+        versions = reverse("admin:tasks_app_task_versions", args=[task.pk])
+        items.append({"label": _("Versions"), "icon": "archive", "url": versions})
         if "delete" in may:
             ask = _("Delete “%(name)s”? Its history stays; what runs of it is stopped.") % {"name": task.name}
             remove = reverse("admin:tasks_app_task_remove", args=[task.pk])

@@ -27,6 +27,8 @@ def test_columns_are_chosen_and_kept_for_the_user():
     other = browser(people.stranger())
     assert len(other.get(reverse(LIST)).context["view_columns"]) > 5
     assert list_view(people.stranger(), "tasks_app.task").hidden == []
+    first = {name for name, _label, on in other.get(reverse(LIST)).context["view_columns"] if not on}
+    assert first == {"labels_cell", "owner_cell"}
     # All of them again.
     everything = [name for name, _label, _on in page.context["view_columns"]]
     browser().post(reverse(VIEW), {"columns": "1", "shown": everything})
