@@ -27,11 +27,12 @@ from tasks_app.selectors import tasks_for
 from . import actions
 from .admin_clients import ClientAdmin, shown_hosts
 from .admin_placement import PlacementAdmin
+from .admin_rules import AssignmentRuleAdmin
 from .admin_tokens import EnrollmentTokenAdmin
 from .models import Group
 from .selectors import clients_for, groups_for
 
-__all__ = ["ClientAdmin", "EnrollmentTokenAdmin", "GroupAdmin"]
+__all__ = ["AssignmentRuleAdmin", "ClientAdmin", "EnrollmentTokenAdmin", "GroupAdmin"]
 
 SHOWN = 50  # hosts on a group's page
 
