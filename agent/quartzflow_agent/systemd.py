@@ -57,6 +57,9 @@ RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 LockPersonality=yes
 SystemCallArchitectures=native
+SystemCallFilter=~@cpu-emulation @module @obsolete @raw-io @reboot @swap
+SystemCallErrorNumber=EPERM
+CapabilityBoundingSet={capabilities}
 
 [Install]
 WantedBy=multi-user.target
@@ -72,6 +75,8 @@ def unit(*, user: str, home: str, command: Sequence[str], stop_timeout: float) -
         command=" ".join(_quote(word).replace("$", "$$") for word in command),
         watchdog=WATCHDOG,
         stop_timeout=round(stop_timeout + STOP_LIMIT + 15),
+        # root's tasks change to other accounts, and do what only root may; others' have nothing to lose.
+        capabilities="~CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_BOOT" if user == "root" else "",
     )
 
 

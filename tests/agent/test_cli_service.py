@@ -129,6 +129,14 @@ def test_install_service_says_the_way_out(member, quicflow, tmp_path, monkeypatc
     assert (code, "quicflow agent join" in err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("user", "capabilities"), [("root", "~CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_BOOT"), ("quicflow", "")]
+)
+def test_capabilities_are_those_that_the_account_can_use(user, capabilities):
+    text = systemd.unit(user=user, home="/h", command=["/usr/bin/true"], stop_timeout=5)
+    assert f"\nCapabilityBoundingSet={capabilities}\n" in text
+
+
 def test_words_of_a_unit_are_taken_literally():
     text = systemd.unit(user="a", home='/a b%c"d', command=["/x y/quicflow", "$HOME"], stop_timeout=5)
     assert 'Environment="QUICFLOW_HOME=/a b%%c\\"d"' in text
