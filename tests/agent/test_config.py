@@ -1,8 +1,9 @@
 """The configuration file, secrets, and where they lie."""
 
+import re
 import socket
 import stat
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from quartzflow_agent.config import (
     write_secret,
 )
 from quartzflow_agent.paths import Home
+from quartzflow_agent.policy import Policy
 
 GOOD = AgentConfig([Endpoint("a.example", 8474)], "c1")
 
@@ -171,3 +173,12 @@ def test_the_home_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("QUICFLOW_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert Home.find().root == Path("/home/somebody/.quicflow")
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"), [("docs/configuration.md", AgentConfig), ("agent/README.md", Policy)]
+)
+def test_every_setting_is_documented(page, kind):
+    text = (Path(__file__).parents[2] / page).read_text()
+    missing = [field.name for field in fields(kind) if not re.search(rf"\b{field.name}(`|\]| =)", text)]
+    assert missing == []
