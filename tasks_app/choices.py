@@ -93,7 +93,7 @@ class ChangeAction(models.TextChoices):
 class VersionAction(models.TextChoices):
     """What made a version of a task's definition."""
 
-    CREATE = "create", _("Created")
+    CREATE = "create", _("New task")
     UPDATE = "update", _("Edited")
     ENABLE = "enable", _("Enabled")
     DISABLE = "disable", _("Disabled")

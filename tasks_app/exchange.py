@@ -181,7 +181,9 @@ class _Import:
     def take(self, row: Row, outcome: Outcome) -> None:
         """Create or change the row's task. Raises QuartzError."""
         task = visible(self.user, Task.objects.select_related("calendar")).filter(name=outcome.name).first()
-        data = self._data(row, task)
+        data, errors = self._data(row, task)
+        if errors:
+            raise InvalidInput(errors | self._further_errors(task, data, errors))
         if task is None:
             actions.do_create_task(self.user, data, action=VersionAction.IMPORT)
             outcome.action = "created"
@@ -215,8 +217,18 @@ class _Import:
         after["calendar"] = {"id": calendar.pk, "name": calendar.name} if calendar else None
         return after
 
-    def _data(self, row: Row, task: Task | None) -> dict[str, Any]:
-        """The row in the terms of tasks_app.actions. Raises InvalidInput."""
+    def _further_errors(self, task: Task | None, data: dict[str, Any], known: Any) -> dict[str, list[Any]]:
+        """What is wrong with the rest of a row, so that its author sees all at once."""
+        try:
+            check_task(self.user, copy.copy(task) if task else Task(), dict(data))
+        except InvalidInput as error:
+            return {
+                name: texts for name, texts in error.errors.items() if COLUMN_OF.get(name, name) not in known
+            }
+        return {}
+
+    def _data(self, row: Row, task: Task | None) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """The row in the terms of tasks_app.actions, and what cannot be put into them."""
         data: dict[str, Any] = {}
         errors: dict[str, list[Any]] = {}
         zone = row.get("timezone") or (task.timezone if task else "")
@@ -228,9 +240,7 @@ class _Import:
                 data[LINKS.get(name, name)] = self._value(name, given, zone, task)
             except ValueError as error:
                 errors[name] = [str(error)]
-        if errors:
-            raise InvalidInput(errors)
-        return data
+        return data, errors
 
     def _value(self, name: str, given: Any, zone: Any, task: Task | None) -> Any:
         """Raises ValueError with words for the user."""

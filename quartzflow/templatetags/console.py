@@ -42,6 +42,14 @@ def message_icon(level_tag: str) -> str:
 
 
 @register.filter
+def value_text(value: Any) -> str:
+    """A value of a field as people read it: texts as they are, nothing as a dash, anything else as JSON."""
+    if isinstance(value, str):
+        return value or "—"
+    return "—" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+@register.filter
 def as_json(value: Any) -> str:
     """For a data-* attribute that a script reads; the template escapes it."""
     return json.dumps(value, ensure_ascii=False)

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                     "action",
                     models.CharField(
                         choices=[
-                            ("create", "Created"),
+                            ("create", "New task"),
                             ("update", "Edited"),
                             ("enable", "Enabled"),
                             ("disable", "Disabled"),

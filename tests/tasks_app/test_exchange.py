@@ -122,7 +122,8 @@ def test_one_refused_row_keeps_all_of_them_out_and_every_field_is_named():
         outcomes = take(rows, dry_run=dry_run)
         assert [sorted(outcome.errors) for outcome in outcomes] == [
             [], ["name"], ["name"], ["name"],
-            ["calendar", "dependencies", "executor_type", "groups", "owner", "run_at", "status"],
+            ["calendar", "cron_expr", "dependencies", "executor_config", "executor_type", "groups", "owner", "run_at",
+             "status"],
             ["cron_expr", "timeout"], ["dependencies"], ["groups"], ["executor_config"],
         ]  # fmt: skip
         assert [task.name for task in Task.objects.all()] == ["taken"]
