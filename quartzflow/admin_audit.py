@@ -160,7 +160,7 @@ class ObjectFilter(admin.SimpleListFilter):
 class DateRangeFilter(admin.ListFilter):
     """From one day to another, both included, in the user's time zone."""
 
-    title = _lazy("Dates")
+    title = _lazy("Date range")
     template = "console/filter_dates.html"
     names = ("from", "to")
 

@@ -50,7 +50,7 @@ class TokenForm(forms.Form):
         choices = [choice for choice in VALIDITY if choice[0] <= limit]
         self.fields["days"].choices = choices or [(limit, _("%(count)s days") % {"count": limit})]  # type: ignore[attr-defined]
         self.fields["scopes"].choices = [  # type: ignore[attr-defined]
-            (scope.value, f"{scope.label}: {SCOPE_HELP[scope]}") for scope in Scope
+            (scope.value, f"{scope.label} · {SCOPE_HELP[scope]}") for scope in Scope
         ]
 
 

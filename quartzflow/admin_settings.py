@@ -110,7 +110,7 @@ class SystemSettingAdmin(ConsoleAdmin):
     section = "settings"
     icon = "settings"
     nav_order = 40
-    nav_label = _lazy("Configuration")
+    nav_label = _lazy("System configuration")
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         user = who(request)

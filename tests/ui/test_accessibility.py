@@ -35,6 +35,9 @@ PAGES = {
     "audit log": "/console/quartzflow/auditentry/",
     "new role": "/console/auth/group/add/",
     "own settings": "/console/profile/",
+    "system configuration": "/console/quartzflow/systemsetting/",
+    "secrets": "/console/quartzflow/secret/",
+    "new secret": "/console/quartzflow/secret/add/",
     "own password": "/console/password_change/",
 }
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
