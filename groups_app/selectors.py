@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from quartzflow.declared_settings import RECONNECT_GRACE
@@ -15,11 +17,20 @@ from .models import Bridge, Client, EnrollmentToken, Group
 
 def groups_for(user: User) -> QuerySet[Group]:
     """The groups a user may see, each with `client_count`, `online_count` and `task_count`."""
+    clients = Client.objects.filter(group=OuterRef("pk"))
+    links = Group.tasks.through.objects.filter(group=OuterRef("pk"))
+    # Each counted by itself: a join of all three has a row for every pair of a host and a task.
     return visible(user, Group.objects.all()).annotate(
-        client_count=Count("clients", distinct=True),
-        online_count=Count("clients", filter=Q(clients__status=ClientStatus.ONLINE), distinct=True),
-        task_count=Count("tasks", distinct=True),
+        client_count=_count(clients),
+        online_count=_count(clients.filter(status=ClientStatus.ONLINE)),
+        task_count=_count(links),
     )
+
+
+def _count(rows: QuerySet[Any]) -> Coalesce:
+    """How many rows of one group there are, as a subquery."""
+    counted = rows.order_by().values("group").annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
 
 
 def clients_for(user: User) -> QuerySet[Client]:

@@ -15,6 +15,7 @@ from executions_app import control
 from executions_app.models import Execution
 from executions_app.retries import do_retry_executions
 from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
+from quartzflow.api.big_tables import BigTablePagination
 from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.filters import IntegerFilter
 from quartzflow.api.requests import get_or_404, id_list, known, user_of
@@ -45,6 +46,7 @@ class ExecutionFilter(django_filters.FilterSet):
     status = IntegerFilter(field_name="status")
     start_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="gte")
     end_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="lt")
+    before = IntegerFilter(field_name="id", lookup_expr="lt")  # older than the last one that the caller has
 
     class Meta:
         model = Execution
@@ -56,6 +58,7 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
 
     serializer_class = ExecutionSerializer
     filterset_class = ExecutionFilter
+    pagination_class = BigTablePagination
     queryset = Execution.objects.none()
 
     def get_queryset(self) -> Any:

@@ -15,7 +15,17 @@ from rich.table import Table
 
 from tests.services import ROOT
 
-from . import bridge, chaos, databases, firing, footprint, precision, scheduling, store  # noqa: F401 - register their benchmarks
+from . import (  # noqa: F401 - register their benchmarks
+    bridge,
+    chaos,
+    databases,
+    firing,
+    footprint,
+    lists,
+    precision,
+    scheduling,
+    store,
+)
 from .registry import BENCHMARKS, ENDING, Measurement
 
 FILE = ROOT / "bench.json"
