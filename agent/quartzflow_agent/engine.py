@@ -12,6 +12,7 @@ from quartzflow_agent.executors.base import Executor
 from quartzflow_agent.executors.process import ProcessRunner, process_created
 from quartzflow_agent.held import (
     ALIVE_UNTIL,
+    OF_WAITING,
     Held,
     former_ends,
     next_attempt,
@@ -164,7 +165,9 @@ class Engine:
         for execution_id in execution_ids:
             held = self._held.get(execution_id)
             if held is not None:
-                self._cancel(held, reason or "cancelled_by_user")
+                # The server may not know yet that it has begun.
+                if held.run is None or reason not in OF_WAITING:
+                    self._cancel(held, reason or "cancelled_by_user")
             else:
                 self._cancelled_ahead[execution_id] = reason or "cancelled_by_user"
         while len(self._cancelled_ahead) > CANCELLED_AHEAD:

@@ -27,6 +27,8 @@ SCHEDULE, RETRY = "schedule", "retry"
 ALIVE_UNTIL = "alive_until"
 # So late after its time a firing is not late but missed; shorter absences are those of a restart.
 NOTICE = 20_000  # ms
+# Why the server takes back what waits; what runs already goes on.
+OF_WAITING = frozenset({"task_disabled", "task_changed"})
 # Trying again would change nothing.
 FINAL_REASONS = frozenset({"rejected", "expired", "concurrency"})
 

@@ -236,6 +236,15 @@ async def test_a_waiting_execution_never_starts(rig):
     assert rig.executor.jobs.keys() == {"exec_1"}
 
 
+async def test_what_runs_goes_on_when_its_task_is_taken_off_schedule(rig):
+    await rig.accept(instruction(1), instruction(2))
+    await rig.running("exec_1")
+    rig.engine.cancel(["exec_1", "exec_2"], "task_disabled")
+    assert await rig.ended(1) == [("exec_2", CANCELLED, "task_disabled")]
+    rig.executor.end("exec_1")
+    assert (await rig.ended(2))[1] == ("exec_1", "SUCCESS", "")
+
+
 async def test_a_cancellation_may_come_before_its_instruction(rig):
     rig.engine.cancel(["exec_1"], "cancelled_by_user")
     await rig.accept(instruction())
