@@ -73,6 +73,7 @@ def judge(rows: Iterable[Row], hosts: Iterable[Host], firings: Iterable[Firings]
         known = by_host.pop(host.client_id, {})
         _judge_host(verdict, known, host)
         _judge_firings(verdict, known, host, firings)
+    _judge_nobody(verdict, by_host.pop("", {}), hosts)
     for client_id, left in by_host.items():
         verdict.wrong.append(f"{len(left)} executions of an unknown host {client_id}")
     return verdict
@@ -98,6 +99,15 @@ def _judge_host(verdict: Verdict, rows: dict[str, Row], host: Host) -> None:
     for execution_id, record in records.items():
         if record.exit_code == 0 and not ledger[f"{execution_id} {record.attempt}"]:
             verdict.wrong.append(f"a success that never ran: {record}")
+
+
+def _judge_nobody(verdict: Verdict, rows: dict[str, Row], hosts: list[Host]) -> None:
+    """Where the server saw no host, none may have run it."""
+    ran = {(record.task_id, record.scheduled_at) for host in hosts for record in host.records().values()}
+    for row in rows.values():
+        verdict.counts["firings that found no host online"] += 1
+        if (row["task_id"], _ms(row["scheduled_time"])) in ran:
+            verdict.wrong.append(f"has run all the same: {_said(row)}")
 
 
 def _judge_firings(verdict: Verdict, rows: dict[str, Row], host: Host, firings: Iterable[Firings]) -> None:
