@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple, TypeVar
 
 from quartzflow_agent import __version__, status
 from quartzflow_agent.client import Link
@@ -26,16 +26,17 @@ from quartzflow_agent.policy import Guarded, load_policy
 from quartzflow_agent.protocol import agent_pb2, task_pb2
 from quartzflow_agent.registration import read_admission, register_request
 from quartzflow_agent.reporting import Reporter
+from quartzflow_agent.retention import Trimmed, delete_before, trim_logs
 from quartzflow_agent.session import Vitals
 from quartzflow_agent.store import executions as records
-from quartzflow_agent.store import statistics, tasks
+from quartzflow_agent.store import outbox, statistics, tasks
 from quartzflow_agent.store.database import StoreError, set_meta
 from quartzflow_agent.store.records import utc_day
 from quartzflow_agent.store.rescue import heal
 from quartzflow_agent.store.thread import StoreThread
 from quartzflow_agent.systemd import notify, stay_watched, watchdog_interval
 from quartzflow_agent.trust import Trust
-from quartzflow_agent.views import Views, delete_before, iso
+from quartzflow_agent.views import Views, iso
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ NOTED = 30.0  # seconds between two notes that the agent lives
 UPKEEP = 3600.0  # seconds between two looks for what has become too old
 FLUSH = 2.0  # seconds that the last results get to be acknowledged
 DAY = 86_400_000  # ms
+# The logs are looked at once a share of what they may take was written since the last look.
+CROWD = 20
+
+T = TypeVar("T")
 
 
 class Agent:
@@ -63,6 +68,8 @@ class Agent:
         self._config = config
         self._clock = ServerClock()
         self._stop = asyncio.Event()
+        self._crowded = asyncio.Event()
+        self._written = 0  # bytes of output since the logs were looked at
         self._started = time.time()
         _heal(home)
         self._store = StoreThread(home.store)
@@ -177,6 +184,9 @@ class Agent:
         """An attempt is over."""
         self._views.touch(day)
         self._local.ended(result.task_id, result.finished_at)
+        self._written += min(result.output_size, self._config.log_limit)
+        if self._written > self._config.logs_limit // CROWD:
+            self._crowded.set()
 
     # --- what the link asks ---
 
@@ -198,11 +208,14 @@ class Agent:
             self._local.set_active(True, "no connection")
             self.save_status()
         while True:
+            self._written = 0
+            self._crowded.clear()
             try:
                 await self._forget()
+                await self._make_room()
             except (OSError, StoreError) as error:
                 log.error(event("upkeep_failed", error=error))
-            await asyncio.sleep(UPKEEP)
+            await self._clock.wait(self._crowded, UPKEEP)
 
     async def _stay_noted(self) -> None:
         """Write down that the agent lives: the next one must know which firings it was not there for."""
@@ -224,11 +237,25 @@ class Agent:
         def delete(db: sqlite3.Connection) -> Tuple[int, List[str]]:
             count = records.delete_before(db, oldest)
             statistics.delete_before(db, oldest)
-            return count, [*records.days(db), *statistics.days(db)]
+            return count, [*records.days(db), *statistics.days(db), *outbox.days(db)]
 
         count, kept = await self._store.call(delete)
-        await asyncio.get_running_loop().run_in_executor(None, delete_before, self._home, oldest, kept)
+        await self._aside(lambda: delete_before(self._home, oldest, set(kept)))
         log.info(event("forgotten", before=oldest, executions=count))
+
+    async def _make_room(self) -> None:
+        """Delete the oldest logs when all together take too much, but none that the server may still ask for."""
+        kept = set(await self._store.call(records.not_settled))
+        limit = self._config.logs_limit
+        trimmed: Trimmed = await self._aside(lambda: trim_logs(self._home, kept, limit))
+        if trimmed.files:
+            log.info(event("logs_trimmed", files=trimmed.files, left=trimmed.left))
+        if trimmed.left > limit:
+            log.warning(event("logs_crowded", left=trimmed.left, limit=limit, needed=len(kept)))
+
+    @staticmethod
+    async def _aside(work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     def save_status(self) -> None:
         """For `quicflow agent status`."""

@@ -72,6 +72,7 @@ class AgentConfig:
         7  # records, statistics and logs of earlier days are deleted once the server has them
     )
     log_limit: int = 10 * 1024 * 1024  # bytes of output kept per execution
+    logs_limit: int = 1024 * 1024 * 1024  # bytes of all logs together; the oldest that the server knows of go
     stop_timeout: float = 5.0  # seconds that running executions get when the agent stops
 
     def check(self) -> None:
@@ -108,6 +109,8 @@ class AgentConfig:
                     "retention_days must be at least 1, log_limit at least 1024 bytes, stop_timeout not negative."
                 )
             )
+        if self.logs_limit < self.log_limit:
+            raise ConfigError(_("logs_limit, of all logs together, must be at least log_limit."))
 
 
 def default_client_id() -> str:
@@ -160,6 +163,7 @@ def _from_toml(data: Dict[str, Any]) -> AgentConfig:
         labels={str(name): str(value) for name, value in data.get("labels", {}).items()},
         retention_days=int(limits.get("retention_days", AgentConfig.retention_days)),
         log_limit=int(limits.get("log_limit", AgentConfig.log_limit)),
+        logs_limit=int(limits.get("logs_limit", AgentConfig.logs_limit)),
         stop_timeout=float(limits.get("stop_timeout", AgentConfig.stop_timeout)),
     )
 
@@ -185,6 +189,7 @@ def to_toml(config: AgentConfig) -> str:
         "[limits]",
         f"retention_days = {config.retention_days}",
         f"log_limit = {config.log_limit}  # bytes of output kept per execution",
+        f"logs_limit = {config.logs_limit}  # bytes of all outputs together",
         f"stop_timeout = {config.stop_timeout}  # seconds",
         "",
         "[labels]",

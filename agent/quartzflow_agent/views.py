@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 import sqlite3
 import time
 from typing import Any, Dict, Iterable, Optional, Set
@@ -115,18 +114,6 @@ def write_views(home: Home, client_id: str, days: Iterable[str]) -> None:
 def _write(home: Home, name: str, content: Dict[str, Any]) -> None:
     text = json.dumps(content, ensure_ascii=False, indent=2)
     write_atomic(home.tasks / name, f"{text}\n".encode(), sync=False)
-
-
-def delete_before(home: Home, day: str, kept: Iterable[str]) -> None:
-    """Delete the files and logs of earlier days, except those of days to be kept. Raises OSError."""
-    keep = set(kept)
-    for directory in (home.executions, home.daily_stats, home.logs):
-        for path in directory.glob("????-??-??*"):
-            if path.name[:10] < day and path.name[:10] not in keep:
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
 
 
 class Views:

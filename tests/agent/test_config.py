@@ -63,6 +63,7 @@ def test_what_is_saved_is_loaded_again(home, certificates):
         labels={"zone": 'a"\\b', "dc.1/x": "北京"},
         retention_days=3,
         log_limit=4096,
+        logs_limit=8192,
         stop_timeout=1.5,
     )
     save(home, config)

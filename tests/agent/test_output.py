@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quartzflow_agent.executors import logfile
 from quartzflow_agent.executors.output import (
     STDERR,
     STDOUT,
@@ -76,17 +78,59 @@ def test_the_end_of_the_errors_is_kept(output):
     assert len(output.errors) <= ERROR_LIMIT
 
 
-def test_the_log_is_cut_at_its_limit_and_says_so(tmp_path):
-    output = Output(tmp_path / "x.log", 1024)
-    for _ in range(100):
-        output.feed(STDOUT, "日志\n".encode() * 5)
+@pytest.mark.parametrize("unit", ["x", "日志", "é\n", "🚀"])
+def test_of_a_long_log_beginning_and_end_are_kept(tmp_path, unit):
+    output = Output(tmp_path / "x.log", 4096)
+    wanted = "".join(f"{number} {unit}\n" for number in range(3000))
+    for line in wanted.splitlines(keepends=True):
+        output.feed(STDOUT, line.encode())
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4096
     output.close()
-    content = text(tmp_path / "x.log")
-    assert content.startswith("日志\n" * 146)
-    assert content.endswith("\n[the log ends here: 1024 bytes]\n")
-    assert content.count("ends here") == 1
-    assert output.size == len(content.encode())
+    found = (tmp_path / "x.log").read_text(encoding="utf-8")
+    head, note, tail = re.split(r"\n\[(\d+) bytes are left out here\]\n", found)
+    assert wanted.startswith(head) and wanted.endswith(tail)
+    assert (2040 <= len(head.encode()) <= 2048) and (1020 <= len(tail.encode()) <= 2048)
+    assert (
+        0 <= len(wanted.encode()) - len((head + tail).encode()) - int(note) <= 6
+    )  # of characters cut in two
+    assert output.size == len(wanted.encode())
     assert output.truncated
+    assert [path.name for path in tmp_path.iterdir()] == ["x.log"]
+
+
+def test_what_just_fits_is_kept_whole(tmp_path):
+    for size in (2048, 2049, 3072, 4096):
+        output = Output(tmp_path / "x.log", 4096)
+        output.feed(STDOUT, b"0123456789" * 410)
+        output.close()
+        output = Output(tmp_path / "x.log", 4096)
+        text = ("0123456789" * 410)[:size]
+        output.feed(STDOUT, text.encode())
+        output.close()
+        assert (tmp_path / "x.log").read_text() == text
+
+
+def test_a_reader_follows_beyond_the_beginning(tmp_path):
+    output = Output(tmp_path / "x.log", 40_000)
+    wanted, got = "", ""
+    for number in range(4000):
+        line = f"line {number} 日志\n"
+        output.feed(STDOUT, line.encode())
+        wanted += line
+        if number % 50 == 0:
+            while found := output.increment(True):
+                assert found[0] == len(got.encode())
+                got += found[1]
+    while found := output.increment(True):
+        got += found[1]
+    assert got == wanted
+    output.rewind()  # most of it is not kept any more
+    told = []
+    while found := output.increment(True):
+        told.append(found)
+    assert [wanted.encode()[offset:].startswith(text.encode()) for offset, text in told] == [True] * len(told)
+    assert wanted.endswith(told[-1][1])
+    output.close()
 
 
 def test_increments_carry_the_head_only_unless_somebody_watches(output):
@@ -98,6 +142,15 @@ def test_increments_carry_the_head_only_unless_somebody_watches(output):
     assert output.increment(False) is None
     assert output.increment(True) == (OUTPUT_LIMIT, "x" * (20_005 - OUTPUT_LIMIT))
     assert output.increment(True) is None
+
+
+def test_a_character_at_the_edge_of_the_head_is_not_swallowed(output):
+    output.feed(STDOUT, "日".encode() * 4000)
+    offset, head = output.increment(False)
+    assert output.increment(False) is None
+    offset, more = output.increment(True)
+    assert offset == len(head.encode()) == OUTPUT_LIMIT - 1
+    assert head + more == "日" * 4000
 
 
 def test_a_viewer_that_is_far_behind_gets_the_newest(output):
@@ -127,19 +180,29 @@ def test_increments_put_together_are_the_output(tmp_path_factory, pieces):
 
 
 def test_a_full_disk_does_not_end_the_run(output, monkeypatch):
-    class Full:
-        def write(self, data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    output.feed(STDOUT, b"before")
 
-        def close(self):
-            pass
+    def full(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    output._file.close()
-    output._file = Full()
+    monkeypatch.setattr(output._log, "write", full)
     output.feed(STDOUT, b"lost")
     assert "No space left" in output.write_error
     output.feed(STDOUT, b"more")
-    assert output.size == 0
+    assert (output.size, output.head, output.truncated) == (6, "before", True)
+
+
+def test_a_disk_that_is_full_at_the_end_is_named(tmp_path, monkeypatch):
+    output = Output(tmp_path / "x.log", 1024)
+    output.feed(STDOUT, b"x" * 5000)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(logfile.shutil, "copyfileobj", full)
+    output.close()
+    assert "No space left" in output.write_error
+    assert (tmp_path / "x.log").read_bytes().startswith(b"x" * 512)
 
 
 def test_a_saved_log_is_read_back(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from quartzflow_agent import views as views_module
 from quartzflow_agent.store import executions, outbox, statistics
 from quartzflow_agent.store.records import FAILURE, SUCCESS, Ending
-from quartzflow_agent.views import Views, delete_before, write_views
+from quartzflow_agent.views import Views, write_views
 
 from tests.agent.support import START, instruction, until
 
@@ -174,20 +174,6 @@ async def test_a_reader_never_sees_half_a_file(home, store):
         await asyncio.sleep(0)
     await writing
     assert broken == []
-
-
-def test_old_files_go_except_those_of_days_that_are_kept(home):
-    for day in ("2025-01-01", "2025-01-02", "2025-01-09"):
-        (home.executions / f"{day}.json").write_text("{}")
-        (home.daily_stats / f"{day}.json").write_text("{}")
-        (home.logs / day).mkdir()
-        (home.logs / day / "1_exec.log").write_text("x")
-    (home.logs / "notes.txt").write_text("somebody else's")
-    delete_before(home, "2025-01-05", ["2025-01-02"])
-    for directory in (home.executions, home.daily_stats, home.logs):
-        names = sorted(path.name[:10] for path in directory.iterdir() if path.name != "notes.txt")
-        assert names == ["2025-01-02", "2025-01-09"]
-    assert (home.logs / "notes.txt").exists()
 
 
 def test_without_a_store_there_is_nothing_to_show(home):

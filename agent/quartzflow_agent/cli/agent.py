@@ -129,12 +129,22 @@ def run(
     log_level: Annotated[
         str, typer.Option(envvar="QUICFLOW_LOG_LEVEL", help=_("DEBUG, INFO, WARNING or ERROR."))
     ] = "INFO",
+    log_file: Annotated[
+        Optional[Path],
+        typer.Option(
+            envvar="QUICFLOW_LOG_FILE",
+            help=_("Write the log to this file, which is rotated, instead of stderr."),
+        ),
+    ] = None,
 ) -> None:
     """Until a signal."""
     level = log_level.upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise Failure(_("The log level is one of DEBUG, INFO, WARNING and ERROR."))
-    configure(level)
+    try:
+        configure(level, log_file)
+    except OSError as error:
+        raise Failure(_("Cannot write the log: {error}").format(error=error)) from error
     home = Home.find()
     config = load(home)
     use_pidfd()

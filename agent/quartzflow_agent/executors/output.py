@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import os
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, Optional, Tuple
 
-from quartzflow_agent.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+from quartzflow_agent.executors.logfile import LogFile
 from quartzflow_agent.masking import Mask
 from quartzflow_agent.protocol.constants import ERROR_LIMIT, OUTPUT_LIMIT
 from quartzflow_agent.protocol.text import cut_utf8, tail_utf8
@@ -22,19 +22,15 @@ class Output:
     """Takes stdout and stderr in order of arrival. The log file holds UTF-8; what is not becomes U+FFFD."""
 
     def __init__(self, path: Path, limit: int, secrets: Iterable[str] = ()) -> None:
-        """limit: bytes the file may take; the rest of the output is dropped. secrets: never shown. Raises OSError."""
+        """limit: bytes the file may take: beginning and end are kept. secrets: never shown. Raises OSError."""
         self._mask = Mask(secrets)
         self._masked = {stream: self._mask.stream() for stream in (STDOUT, STDERR)}
-        path.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-        self._file: Optional[BinaryIO] = os.fdopen(descriptor, "w+b", buffering=0)
-        self._limit = limit
-        self._full = False
+        self._log = LogFile(path, limit)
+        self._closed = False
         self._decoders: Dict[int, codecs.IncrementalDecoder] = {
             stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in (STDOUT, STDERR)
         }
         self._sent = 0
-        self.size = 0  # bytes in the file
         self.head = ""  # the first OUTPUT_LIMIT bytes, cut at a character
         self._head_size = 0
         self.errors = ""  # the last ERROR_LIMIT bytes of stderr
@@ -59,23 +55,15 @@ class Output:
         return self._mask.whole(text)
 
     def _write(self, text: str) -> None:
-        if self._full or self._file is None:
+        if self.write_error or self._closed:
             return
         data = text.encode()
-        if self.size + len(data) > self._limit:
-            text = (
-                cut_utf8(text, self._limit - self.size)[0] + f"\n[the log ends here: {self._limit} bytes]\n"
-            )
-            data = text.encode()
-            self._full = True
         try:
-            self._file.write(data)
+            self._log.write(data)
         except OSError as error:
             # A full disk must not end the run: its result is worth more than its log.
             self.write_error = str(error)
-            self._full = True
             return
-        self.size += len(data)
         room = OUTPUT_LIMIT - self._head_size
         if room > 0:
             more = cut_utf8(text, room)[0]
@@ -84,9 +72,14 @@ class Output:
             self._head_size = self._head_size + len(data) if len(data) <= room else OUTPUT_LIMIT
 
     @property
+    def size(self) -> int:
+        """Bytes of the whole output, whether they are kept or not."""
+        return self._log.size
+
+    @property
     def truncated(self) -> bool:
         """Whether the head is not all."""
-        return self.size > OUTPUT_LIMIT or self._full
+        return self.size > OUTPUT_LIMIT or bool(self.write_error)
 
     def increment(self, watched: bool) -> Optional[Tuple[int, str]]:
         """What the server has not been told yet: (offset in bytes, text), a limited piece of it; None: nothing.
@@ -96,15 +89,16 @@ class Output:
         if watched and self.size - self._sent > WATCHED_BACKLOG:
             self._sent = self.size - WATCHED_INCREMENT
         end = self.size if watched else min(self.size, OUTPUT_LIMIT)
-        if self._file is None or self._sent >= end:
+        if self._closed or self._sent >= end:
             return None
-        offset = self._sent
-        data = os.pread(self._file.fileno(), min(end - offset, WATCHED_INCREMENT), offset)
+        offset, data = self._log.read(self._sent, min(end - self._sent, WATCHED_INCREMENT))
         # Both ends may lie within a character: the start after a jump, the end at the limit.
         start = next((i for i in range(min(4, len(data))) if data[i] & 0xC0 != 0x80), 0)
         text = data[start:].decode("utf-8", "ignore")
+        if not text and watched and data:  # the rest of a character, at the edge of what is kept
+            self._sent = offset + len(data)
+            return self.increment(watched)
         if not text:
-            self._sent = end
             return None
         self._sent = offset + start + len(text.encode())
         return offset + start, text
@@ -115,12 +109,15 @@ class Output:
 
     def close(self) -> None:
         """No more output. Idempotent."""
-        if self._file is None:
+        if self._closed:
             return
         for stream in (STDOUT, STDERR):
             self.feed(stream, b"", final=True)
-        self._file.close()
-        self._file = None
+        self._closed = True
+        try:
+            self._log.close()
+        except OSError as error:
+            self.write_error = self.write_error or str(error)
 
 
 def saved_output(path: Path) -> Tuple[str, int, bool]:

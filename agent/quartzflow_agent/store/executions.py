@@ -218,3 +218,13 @@ def delete_before(db: sqlite3.Connection, day: str) -> int:
 def days(db: sqlite3.Connection) -> List[str]:
     """The days of which there is any execution, ascending."""
     return [row["day"] for row in db.execute("SELECT DISTINCT day FROM executions ORDER BY day")]
+
+
+def not_settled(db: sqlite3.Connection) -> List[str]:
+    """TASK_EXECUTION of what is not over, and of what the server does not have: their logs are still needed."""
+    rows = db.execute(
+        "SELECT task_id, execution_id FROM executions WHERE status < 2 UNION"
+        " SELECT task_id, execution_id FROM executions WHERE execution_id IN"
+        " (SELECT execution_id FROM results WHERE acknowledged = 0)"
+    )
+    return [f"{row['task_id']}_{row['execution_id']}" for row in rows]

@@ -117,3 +117,8 @@ def reopen_day(db: sqlite3.Connection, day: str, task_ids: Sequence[str]) -> int
     for execution_id, attempt in names:
         reopen(db, execution_id, attempt)
     return len(names)
+
+
+def days(db: sqlite3.Connection) -> List[str]:
+    """The days of attempts whose end the server lacks."""
+    return [row["day"] for row in db.execute("SELECT DISTINCT day FROM results WHERE acknowledged = 0")]
