@@ -6,7 +6,8 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -22,7 +23,8 @@ from quartzflow.permissions import visible
 from .admin_clients import shown_hosts
 from .models import Client, Group
 
-SHOWN = 100  # hosts of one column; the search finds the others
+SHOWN, FEWEST = 100, 10  # hosts of one column; the search finds the others
+CARDS = 1000  # on the whole board, where there are many groups
 NOWHERE = "0"  # the group of those that have none
 
 
@@ -46,14 +48,20 @@ class PlacementAdmin(ObjectPermissionAdmin):
             hosts = hosts.filter(
                 Q(client_id__icontains=words) | Q(hostname__icontains=words) | Q(ip__icontains=words)
             )
+        rows = list(groups.annotate(hosts=Count("clients")).order_by("name"))
+        shown = max(FEWEST, min(SHOWN, CARDS // max(len(rows), 1)))
+        place = Window(
+            RowNumber(), partition_by=F("group"), order_by=[F("status").desc(), F("client_id").asc()]
+        )
+        first = (
+            hosts.filter(group__in=[row.pk for row in rows]).annotate(place=place).filter(place__lte=shown)
+        )
+        of_group: dict[int | None, list[Client]] = {}
+        for host in shown_hosts(first):
+            of_group.setdefault(host.group_id, []).append(host)
         columns: list[dict[str, Any]] = [
-            {
-                "id": row.pk,
-                "name": row.name,
-                "count": row.hosts,
-                "hosts": shown_hosts(hosts.filter(group=row)[:SHOWN]),
-            }
-            for row in groups.annotate(hosts=Count("clients")).order_by("name")
+            {"id": row.pk, "name": row.name, "count": row.hosts, "hosts": of_group.get(row.pk, [])}
+            for row in rows
         ]
         if request.user.has_perm("groups_app.change_client"):
             stray = hosts.filter(group=None)

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import django_filters
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
@@ -46,7 +47,24 @@ class ExecutionFilter(django_filters.FilterSet):
     status = IntegerFilter(field_name="status")
     start_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="gte")
     end_time = django_filters.IsoDateTimeFilter(field_name="scheduled_time", lookup_expr="lt")
-    before = IntegerFilter(field_name="id", lookup_expr="lt")  # older than the last one that the caller has
+    before = IntegerFilter(method="older")
+
+    def older(self, queryset: QuerySet[Execution], name: str, value: int) -> QuerySet[Execution]:
+        """What comes after the execution of this id in the list's order: the way on for who has it as the last one."""
+        if not self.by_time:
+            return queryset.filter(pk__lt=value)
+        last = Execution.objects.filter(pk=value).values_list("scheduled_time", flat=True).first()
+        earlier = Q(scheduled_time__lt=last) | Q(scheduled_time=last, pk__lt=value)
+        return queryset.none() if last is None else queryset.filter(earlier)
+
+    @property
+    def by_time(self) -> bool:
+        return bool(self.data.get("start_time") or self.data.get("end_time"))
+
+    def filter_queryset(self, queryset: QuerySet[Execution]) -> Any:
+        # A stretch of time in the order of its index: by id, a day long ago would be looked for among all newer ones.
+        found: Any = super().filter_queryset(queryset)
+        return found.order_by("-scheduled_time", "-id") if self.by_time else found
 
     class Meta:
         model = Execution

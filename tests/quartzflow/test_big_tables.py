@@ -1,5 +1,7 @@
 """Pages of the executions when there are very many."""
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -50,6 +52,30 @@ def test_all_rows_are_reached_by_pages_and_by_the_last_id():
         before = by_id[-1]
     assert by_page == by_id == sorted(by_id, reverse=True)
     assert len(by_id) == COUNT
+
+
+def test_a_stretch_of_time_is_in_its_order_and_reached_whole():
+    begin = timezone.now() - timedelta(hours=3)
+    # Some at one moment, and not in the order of their ids.
+    for n, execution in enumerate(Execution.objects.order_by("id")):
+        at = begin + timedelta(minutes=(n * 7) % 20)
+        Execution.objects.filter(pk=execution.pk).update(scheduled_time=at)
+    Execution.objects.filter(pk__in=Execution.objects.values("pk")[:5]).update(
+        scheduled_time=begin - timedelta(days=9)
+    )
+    window = {"start_time": begin.isoformat(), "page_size": 7}
+    expected = list(
+        Execution.objects.filter(scheduled_time__gte=begin)
+        .order_by("-scheduled_time", "-id")
+        .values_list("pk", flat=True)
+    )
+    found, more = [], {}
+    while items := get(**window, **more)["items"]:
+        found += [row["id"] for row in items]
+        more = {"before": found[-1]}
+    assert found == expected
+    assert len(found) == COUNT - 5
+    assert get(**window, before=10**9)["items"] == []
 
 
 def test_too_far_down_one_is_told_how_to_go_on(monkeypatch):
