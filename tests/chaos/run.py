@@ -28,7 +28,6 @@ from .verdict import Firings, Verdict, judge
 GROUP = "chaos"
 LIVE = (1, 2)  # statuses of the API
 PER_HOST = 2  # executions of all tasks in `Chaos.every` seconds
-SETTLE = 420.0  # seconds: back-off, the server's patience with silent agents, and its sweeps
 JOIN = 60.0  # seconds
 LOOKAHEAD = 3.0  # seconds after a change until the scheduler surely fires by it
 
@@ -42,6 +41,7 @@ class Chaos:
     seed: int
     longest_cut: float  # seconds
     every: int  # seconds between two firings of the most frequent task; divides 60
+    settle: float = 420.0  # seconds, at most: back-off, the server's patience with silent agents, its sweeps
 
     @property
     def seconds(self) -> float:
@@ -75,7 +75,7 @@ def run(chaos: Chaos, stack: Stack, directory: Path) -> Outcome:
         scene = Scene(stack, api, hosts, links, tasks, time.time() + LOOKAHEAD, end.timestamp())
         done = _strike(scene, chaos)
         ended = time.monotonic()
-        wait_until(lambda: not _open(api, tasks, hosts), SETTLE, lambda: _open(api, tasks, hosts))
+        wait_until(lambda: not _open(api, tasks, hosts), chaos.settle, lambda: _open(api, tasks, hosts))
         settled = time.monotonic() - ended
         rows = [row for task in tasks for row in services.executions(api, task)]
         return Outcome(judge(rows, hosts, scene.firings(chaos)), done, links.lost, settled)

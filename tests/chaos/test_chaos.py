@@ -13,7 +13,7 @@ from .run import Chaos
 
 @pytest.mark.timeout(180)
 def test_every_firing_has_one_final_record_that_is_its_agents_own(stack: Stack, tmp_path: Path) -> None:
-    chaos = Chaos(hosts=4, executions=100, seed=20250109, longest_cut=6.0, every=1)
+    chaos = Chaos(hosts=4, executions=100, seed=20250109, longest_cut=6.0, every=1, settle=90)
     outcome = run.run(chaos, stack, tmp_path)
     assert outcome.verdict.wrong == [], outcome.text()
     counts = outcome.verdict.counts
