@@ -29,7 +29,7 @@ from .models import Calendar, Task, TaskDependency
 from .versions import MOMENTS, PARTED, Definition, definitions, named, plain, shown, without_secrets
 
 KEY = "tasks"
-MAX_TASKS = 2000  # of one import: it is one transaction
+MAX_TASKS = 500  # of one import: it is one transaction, which on SQLite lets nobody else write
 CODES = {"status": TaskStatus, "executor_type": ExecutorType}
 LINKS = {"groups": "group_ids", "calendar": "calendar_id", "dependencies": "dependencies"}
 COLUMN_OF = {target: name for name, target in LINKS.items()}

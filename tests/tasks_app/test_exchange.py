@@ -262,3 +262,20 @@ def test_the_export_command_wants_a_known_kind_of_file(tmp_path):
         call_command("export_tasks", str(tmp_path / "tasks.json"), "--group", "nowhere")
     with pytest.raises(CommandError, match="directory"):
         call_command("export_tasks", str(tmp_path), "--format", "json")
+
+
+def test_both_databases_hold_files_and_versions(each_database):
+    with translation.override("en"):
+        world()
+        rows = exchange.read_tasks(
+            exchange.export_tasks(people.admin(), Task.objects.order_by("name"), "yaml"), "yaml"
+        )
+        assert set(ends(take(rows)).values()) == {"unchanged"}
+        rows[0]["timeout"] = 20
+        assert list(ends(take(rows, dry_run=True)).values()).count("changed") == 1
+        task = Task.objects.get(name=rows[0]["name"])
+        assert task.timeout == 300
+        take(rows)
+        control.do_restore_task(people.admin(), Task.objects.get(pk=task.pk), 1)
+        assert Task.objects.get(pk=task.pk).timeout == 300
+        assert [version.number for version in versions.versions_of(task)] == [3, 2, 1]
