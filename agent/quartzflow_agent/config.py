@@ -25,6 +25,10 @@ CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_LABELS = 64
+# What agent.toml may hold.
+SETTINGS = ("servers", "client_id", "group", "tls", "limits", "labels")
+TLS_SETTINGS = ("ca_file", "ca_sha256")
+LIMITS = ("retention_days", "log_limit", "logs_limit", "stop_timeout")
 MAX_LABEL_VALUE = 256
 
 
@@ -151,8 +155,13 @@ def load(home: Home) -> AgentConfig:
 
 
 def _from_toml(data: Dict[str, Any]) -> AgentConfig:
+    """Raises TypeError, KeyError, ValueError: a misspelt limit must not pass for none."""
     tls = data.get("tls", {})
     limits = data.get("limits", {})
+    for table, known in ((data, SETTINGS), (tls, TLS_SETTINGS), (limits, LIMITS)):
+        unknown = sorted(set(table) - set(known))
+        if unknown:
+            raise ValueError(_("unknown setting: {names}").format(names=", ".join(unknown)))
     ca_file = tls.get("ca_file", "")
     return AgentConfig(
         servers=[Endpoint.parse(server) for server in data["servers"]],

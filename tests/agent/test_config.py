@@ -121,6 +121,8 @@ def test_what_cannot_work_is_refused(change, message):
         (b"servers = 5\nclient_id = 'a'", "is damaged"),
         (b"servers = ['a:b']\nclient_id = 'a'", "no server address"),
         (b"servers = ['a']\nclient_id = 'a'\n[limits]\nretention_days = 'x'", "is damaged"),
+        (b"servers = ['a']\nclient_id = 'a'\n[limits]\nlog_limits = 1", "unknown setting: log_limits"),
+        (b"servers = ['a']\nclient_id = 'a'\nca_file = '/x'", "unknown setting: ca_file"),
         (b"\xff", "Cannot read"),
     ],
 )
