@@ -18,6 +18,14 @@ PAGES = {
     "task": "/console/tasks_app/task/{task}/change/",
     "executions": "/console/executions_app/execution/",
     "execution": "/console/executions_app/execution/{execution}/change/",
+    "run": "/console/executions_app/execution/runs/{run}/",
+    "replays": "/console/executions_app/replay/",
+    "starting a replay": "/console/executions_app/replay/of/{task}/",
+    "calendars": "/console/tasks_app/calendar/",
+    "calendar": "/console/tasks_app/calendar/{calendar}/change/",
+    "new calendar": "/console/tasks_app/calendar/add/",
+    "scheduler": "/console/executions_app/missedfiring/scheduler/",
+    "missed firings": "/console/executions_app/missedfiring/",
     "groups": "/console/groups_app/group/",
     "group": "/console/groups_app/group/{group}/change/",
     "hosts between groups": "/console/groups_app/group/hosts/",
@@ -44,7 +52,7 @@ RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "
 
 
 @pytest.fixture(scope="module")
-def objects(stack: Stack) -> dict[str, int]:
+def objects(stack: Stack) -> dict[str, int | str]:
     """Ids of one object of each kind; the execution has failed and printed something."""
     with stack.api() as api:
         group = api.get("/groups").json()["data"][0]["id"]
@@ -53,8 +61,25 @@ def objects(stack: Stack) -> dict[str, int]:
             "cron_expr": "0 0 1 1 *", "group_ids": [group],
         }  # fmt: skip
         created = api.post("/tasks", json=task).json()["data"]["id"]
-        execution = api.post(f"/tasks/{created}/trigger", json={}).json()["data"]["execution_id"]
-    return {"task": created, "execution": execution, "group": group, "client": 1, "user": 1}
+        fired = api.post(f"/tasks/{created}/trigger", json={}).json()["data"]
+        days = {"name": "accessible", "timezone": "UTC", "rules": {"working_days": "week"}}
+        calendar = api.post("/calendars", json=days).json()["data"]["id"]
+        # Something runs after it, so that the drawings are there.
+        after = {
+            **task,
+            "name": "accessible after",
+            "dependencies": [{"task_id": created, "condition": "always"}],
+        }
+        api.post("/tasks", json=after)
+    return {
+        "task": created,
+        "execution": fired["execution_id"],
+        "run": fired["run_id"],
+        "calendar": calendar,
+        "group": group,
+        "client": 1,
+        "user": 1,
+    }
 
 
 def findings(page) -> list[str]:
@@ -70,12 +95,13 @@ LOOKS = [
     pytest.param({"color_scheme": "light"}, "zh-hans", id="light-zh"),
     pytest.param({"color_scheme": "dark"}, "zh-hans", id="dark-zh"),
     pytest.param({"color_scheme": "light"}, "en", id="light-en"),
+    pytest.param({"color_scheme": "dark"}, "en", id="dark-en"),
 ]
 
 
 @pytest.mark.parametrize(("visitor", "language"), LOOKS, indirect=["visitor"])
 def test_every_page_is_accessible_and_in_one_language(
-    visitor: Visitor, language: str, objects: dict[str, int]
+    visitor: Visitor, language: str, objects: dict[str, int | str]
 ):
     visitor.speak(language)
     found = {"log-in": findings(visitor.open("/console/login/"))}
@@ -168,7 +194,7 @@ def reach(page, selector: str) -> None:
     raise AssertionError(f"Tab does not lead to {selector}")
 
 
-def test_a_menu_gives_the_focus_back_and_a_dialog_keeps_it(visitor: Visitor, objects: dict[str, int]):
+def test_a_menu_gives_the_focus_back_and_a_dialog_keeps_it(visitor: Visitor, objects: dict[str, int | str]):
     page = visitor.log_in()
     visitor.open(PAGES["task"].format(**objects))
     button = page.locator(".page-actions [data-menu]")
