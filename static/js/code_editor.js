@@ -54,7 +54,7 @@ export function start(area) {
     const bytes = encoder.encode(area.value).length;
     if (lines !== shown) gutter.textContent = Array.from({ length: lines }, (unused, index) => index + 1).join("\n");
     shown = lines;
-    size.textContent = _("%(lines)s lines, %(bytes)s of %(limit)s bytes", { lines, bytes, limit: LIMIT });
+    size.textContent = _("Lines: %(lines)s · bytes: %(bytes)s of %(limit)s", { lines, bytes, limit: LIMIT });
     size.classList.toggle("bad", bytes > LIMIT);
     gutter.scrollTop = area.scrollTop;
   };
