@@ -14,6 +14,7 @@ from tasks_app.choices import ScheduleType
 from tasks_app.models import TaskDependency
 
 from . import limits, waves
+from .alerts.sources import note_ends
 from .choices import ExecutionType
 from .kick import kick
 from .locks import lock_all
@@ -38,10 +39,12 @@ def after_end(pks: Iterable[int]) -> None:
     2. When it was the last of its wave, the next one goes.
     3. When it was the last of its run, a fixed delay begins, and the tasks that wait for this one learn of it.
     4. A replay goes on.
+    5. Alert rules are about some.
     """
     pks = list(pks)
     if not pks:
         return
+    note_ends(pks)
     if limits.are_set():
         limits.let_go()
     runs = _runs(pks)

@@ -16,6 +16,7 @@ from tasks_app.models import Task, TaskVersion
 from tasks_app.scheduler.plan import PlannedTask
 from tasks_app.scheduler.rows import planned_tasks
 
+from .alerts.sources import note_missed
 from .choices import ExecutionType
 from .models import Execution, MissedFiring, Watermark
 
@@ -66,6 +67,7 @@ def find_missing(now: datetime | None = None) -> list[MissedFiring]:
         if not ours.update(until=until, checked_at=now):
             return []  # somebody else looked at the same time
         MissedFiring.objects.bulk_create(found, ignore_conflicts=True)
+        note_missed(found)
         _resolve(now)
     if found:
         log.warning("firings did not happen", tasks=len(found), firings=sum(event.count for event in found))

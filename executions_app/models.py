@@ -7,7 +7,32 @@ from django.utils.translation import gettext_lazy as _
 from quartzflow.execution_status import ExecutionStatus
 from tasks_app.models import Task
 
+from .alerts.models import (
+    Alert,
+    AlertChannel,
+    AlertDelivery,
+    AlertEvent,
+    AlertRule,
+    AlertSilence,
+)
 from .choices import ExecutionType, FailureReason, Hold
+
+__all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertDelivery",
+    "AlertEvent",
+    "AlertRule",
+    "AlertSilence",
+    "Attempt",
+    "DailyStats",
+    "DependencyEvent",
+    "Execution",
+    "ExecutionLog",
+    "MissedFiring",
+    "Replay",
+    "Watermark",
+]
 
 
 class Execution(models.Model):

@@ -13,6 +13,7 @@ from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
 from . import chains, control, limits, missing, replays
+from .alerts import deliveries, evaluation, sources
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
 from .sweeps import expire_overdue
@@ -68,3 +69,25 @@ def housekeeping() -> None:
     replays.advance_replays()
     chains.forget_old_events()
     forget_old_changes()
+
+
+@shared_task(name=sources.EVALUATE, ignore_result=True)
+def evaluate_alerts() -> None:
+    """Something was noted: make alerts of it, and send what is due."""
+    evaluation.evaluate()
+    deliveries.deliver()
+
+
+@shared_task(name="executions_app.alerts.look", ignore_result=True)
+def look_for_alerts() -> None:
+    """Every ten seconds: hosts that are silent; and whatever a lost message has left undone."""
+    with transaction.atomic():
+        sources.note_offline()
+    evaluate_alerts()
+
+
+@shared_task(name="executions_app.alerts.forget", ignore_result=True)
+def forget_old_alerts() -> None:
+    """Every hour: drop events and messages that have been kept for long enough."""
+    evaluation.forget_old_events()
+    deliveries.forget_old_deliveries()

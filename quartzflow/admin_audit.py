@@ -45,6 +45,10 @@ NOUNS = {
     "permission": _lazy("Permission"),
     "session": _lazy("Session"),
     "audit": _lazy("Audit log"),
+    "alert": _lazy("Alert"),
+    "alert_rule": _lazy("Alert rule"),
+    "alert_channel": _lazy("Alert channel"),
+    "alert_silence": _lazy("Silence window"),
     "setting": _lazy("System setting"),
     "secret": _lazy("Secret"),
     "rule": _lazy("Assignment rule"),
@@ -53,6 +57,9 @@ NOUNS = {
 }
 VERBS = {
     "create": _lazy("created"),
+    "acknowledge": _lazy("acknowledged"),
+    "resolve": _lazy("resolved"),
+    "test": _lazy("tested"),
     "update": _lazy("changed"),
     "delete": _lazy("deleted"),
     "enable": _lazy("enabled"),

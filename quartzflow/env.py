@@ -45,6 +45,8 @@ class Env:
     redis_socket: Path | None  # where our own redis-server listens; None: REDIS_URL names another one
     secret_key: str = field(repr=False)  # "": there is none yet, `manage.py setup` makes it
     secrets_keys: tuple[str, ...] = field(repr=False)  # Fernet keys, the newest first; (): in a file
+    mail_url: str = field(repr=False)  # smtp://, smtps:// or smtp+tls://; "": no mail is sent
+    mail_from: str
     admin_password: str = field(repr=False)  # "": a random one
     local_agent: bool
     log_level: str
@@ -124,6 +126,15 @@ VARIABLES: dict[str, Variable] = {
         " machines.",
         "random, in the file `secrets.key` of the data directory",
     ),
+    "mail_url": Variable(
+        "QF_MAIL_URL",
+        read.url("smtp", "smtp+tls", "smtp+ssl"),
+        "",
+        "The server that alerts by e-mail go through: `smtp+tls://USER:PASSWORD@HOST:587` (STARTTLS),"
+        " `smtp+ssl://…@HOST:465` or `smtp://HOST:25`.",
+        "no mail",
+    ),
+    "mail_from": Variable("QF_MAIL_FROM", read.sender, "quartzflow@localhost", "The sender of mail."),
     "admin_password": Variable(
         "QF_ADMIN_PASSWORD",
         str,

@@ -119,6 +119,13 @@ def zone(text: str) -> str:
     return text
 
 
+def sender(text: str) -> str:
+    """The address that mail comes from."""
+    if "@" not in text or any(ord(character) < 32 for character in text):
+        raise ValueError(f"must be an e-mail address, not {text!r}")
+    return text
+
+
 def fernet_keys(text: str) -> tuple[str, ...]:
     keys = tuple(part.strip() for part in text.split(",") if part.strip())
     for key in keys:

@@ -18,6 +18,7 @@ VIEW = (
     "groups_app.view_group",
     "groups_app.view_client",
     "executions_app.view_execution",
+    "executions_app.view_alert",
 )
 DEVELOP = (
     *VIEW,
@@ -44,6 +45,19 @@ OPERATE = (
     "groups_app.delete_enrollmenttoken",
     "quartzflow.view_secret",
     "quartzflow.use_secret",
+    "executions_app.change_alert",
+    "executions_app.view_alertrule",
+    "executions_app.add_alertrule",
+    "executions_app.change_alertrule",
+    "executions_app.delete_alertrule",
+    "executions_app.view_alertchannel",
+    "executions_app.add_alertchannel",
+    "executions_app.change_alertchannel",
+    "executions_app.delete_alertchannel",
+    "executions_app.view_alertsilence",
+    "executions_app.add_alertsilence",
+    "executions_app.change_alertsilence",
+    "executions_app.delete_alertsilence",
 )
 ADMINISTER = (
     *OPERATE,

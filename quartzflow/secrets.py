@@ -7,19 +7,30 @@ encrypted with its value, so that rows cannot be exchanged in the database.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import structlog
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from .env import EnvError
 from .models import Secret
 
 KEY_FILE = "secrets.key"
 log = structlog.get_logger(__name__)
+
+
+# Rows of other tables that hold texts of `encrypt`: what gives them, and the name that one was encrypted with.
+_others: list[tuple[Callable[[], QuerySet[Any]], Callable[[Any], str]]] = []
+
+
+def also(rows: Callable[[], QuerySet[Any]], name: Callable[[Any], str]) -> None:
+    """Other rows with a `ciphertext` of ours: they are tested and rotated with the secrets."""
+    _others.append((rows, name))
 
 
 class KeyMissing(EnvError):
@@ -55,22 +66,27 @@ def _cipher() -> MultiFernet:
 
 def encrypt(name: str, value: str) -> str:
     """What is stored of a secret. Makes the key with the first one. Raises KeyMissing."""
-    if not _keys() and not Secret.objects.exists():
+    if not _keys() and not Secret.objects.exists() and not any(rows().exists() for rows, _name in _others):
         _write_keys([Fernet.generate_key().decode()], new=True)
     return _cipher().encrypt(json.dumps([name, value]).encode()).decode()
 
 
 def decrypt(secret: Secret) -> str:
     """The secret's value. Raises KeyMissing."""
+    return unseal(secret.name, secret.ciphertext)
+
+
+def unseal(name: str, ciphertext: str) -> str:
+    """What `encrypt` was given with this name. Raises KeyMissing."""
     try:
-        name, value = json.loads(_cipher().decrypt(secret.ciphertext.encode()))
+        stored, value = json.loads(_cipher().decrypt(ciphertext.encode()))
     except InvalidToken:
         raise KeyMissing(
-            f"the secret {secret.name} cannot be opened with the keys of this machine ({key_file()} or"
+            f"the secret {name} cannot be opened with the keys of this machine ({key_file()} or"
             " QF_SECRETS_KEYS); they belong to another database"
         ) from None
-    if name != secret.name:
-        raise KeyMissing(f"the secret {secret.name} holds what was stored as {name}; set its value anew")
+    if stored != name:
+        raise KeyMissing(f"the secret {name} holds what was stored as {stored}; set its value anew")
     return str(value)
 
 
@@ -89,6 +105,9 @@ def self_test() -> None:
     """At the start: every secret of the database can be opened here. Raises KeyMissing."""
     for secret in Secret.objects.all():
         decrypt(secret)
+    for rows, name in _others:
+        for row in rows():
+            unseal(name(row), row.ciphertext)
 
 
 def rotate(*, new_key: bool = True) -> int:
@@ -109,6 +128,10 @@ def rotate(*, new_key: bool = True) -> int:
         for secret in secrets:
             # Not updated_at: nothing that anybody could see has changed.
             Secret.objects.filter(pk=secret.pk).update(ciphertext=encrypt(secret.name, decrypt(secret)))
+        for rows, name in _others:
+            for row in rows().select_for_update():
+                plain = unseal(name(row), row.ciphertext)
+                rows().filter(pk=row.pk).update(ciphertext=encrypt(name(row), plain))
     if own_file:
         _write_keys(_keys()[:1])
     return len(secrets)

@@ -157,6 +157,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "look-for-alerts": {
+        "task": "executions_app.alerts.look",
+        "schedule": 10.0,
+        "options": {"expires": 20},
+    },
+    "forget-old-alerts": {
+        "task": "executions_app.alerts.forget",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "forget-old": {
         "task": "quartzflow.tasks.forget_old",
         "schedule": 3600.0,
@@ -168,6 +178,18 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 3600},
     },
 }
+
+# --- Mail ---
+
+QF_MAIL = bool(ENV.mail_url)
+if QF_MAIL:
+    _mail = environ.Env.email_url_config(ENV.mail_url)
+    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"], _mail["EMAIL_PORT"]
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
+    EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = ENV.mail_from
 
 # --- Scheduling ---
 
@@ -336,6 +358,9 @@ LOGGING = {
         "quic": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
+        # Their messages name credentials and addresses of channels; what went wrong is in ours.
+        "apprise": {"level": "CRITICAL"},
+        "urllib3": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

@@ -9,6 +9,7 @@ import redis
 from django.core.management import call_command
 from django.db import connections
 
+from executions_app.alerts import sources
 from quartzflow import system_settings
 from tests import services, settings
 
@@ -51,8 +52,10 @@ def _empty_redis(_redis_client: redis.Redis) -> Iterator[None]:
 def _default_system_settings() -> Iterator[None]:
     """Every test begins with the defaults, unread: what one costs in queries does not depend on the one before."""
     system_settings.assume({})
+    sources.assume({})  # no alert rules, likewise
     yield
     system_settings.assume({})
+    sources.assume({})
 
 
 @pytest.fixture(scope="session")

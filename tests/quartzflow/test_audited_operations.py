@@ -27,6 +27,10 @@ role.create role.update role.delete role.rights
 permission.grant permission.withdraw
 session.login session.logout session.login_failed
 audit.export audit.prune
+alert.acknowledge alert.resolve
+alert_rule.create alert_rule.update alert_rule.delete
+alert_channel.create alert_channel.update alert_channel.delete alert_channel.test
+alert_silence.create alert_silence.update alert_silence.delete
 """.split()  # noqa: SIM905 - a list to read
 
 # Where the code puts the action together: (module, its expression) → what comes of it.

@@ -1,0 +1,47 @@
+"""All reads of alerts that pages and API share: what concerns tasks and hosts that one may see."""
+
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+
+from groups_app.models import Client, Group
+from quartzflow.permissions import User, visible
+from tasks_app.models import Task, TaskGroup
+
+from .choices import AlertState, Scope
+from .models import Alert, AlertChannel, AlertDelivery, AlertRule
+
+
+def alerts_for(user: User) -> QuerySet[Alert]:
+    """The alerts about tasks, or else hosts, that the user may see."""
+    if not user.is_active:
+        return Alert.objects.none()
+    if user.has_perm("executions_app.view_alert"):
+        return Alert.objects.all()
+    hosts = Client.objects.filter(group__in=visible(user, Group.objects.all()))
+    return Alert.objects.filter(
+        Q(task_id__in=visible(user, Task.objects.all()).values("pk"))
+        | Q(task_id=None, client_id__in=hosts.values("client_id"))
+    )
+
+
+def open_first(alerts: QuerySet[Alert]) -> QuerySet[Alert]:
+    order = Case(
+        When(state=AlertState.OPEN, then=Value(0)),
+        When(state=AlertState.ACKNOWLEDGED, then=Value(1)),
+        default=Value(2),
+        output_field=IntegerField(),
+    )
+    return alerts.annotate(order=order).order_by("order", "-id")
+
+
+def deliveries_for(user: User) -> QuerySet[AlertDelivery]:
+    """The messages of channels that the user may see."""
+    channels = visible(user, AlertChannel.objects.all())
+    return AlertDelivery.objects.filter(channel__in=channels).select_related("channel", "alert")
+
+
+def rules_of_task(user: User, task: Task) -> list[AlertRule]:
+    """The rules that concern a task, as far as the user may see them."""
+    concerned = Q(scope=Scope.ALL) | Q(scope=Scope.TASKS, tasks=task)
+    bound = TaskGroup.objects.filter(task=task).values("group_id")
+    concerned |= Q(scope=Scope.GROUPS, groups__in=bound)
+    return list(visible(user, AlertRule.objects.filter(concerned).distinct()).order_by("name"))
