@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -93,9 +93,12 @@ def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         tokens.do_revoke_token(who(request), pk)
     except NotFound as error:
-        messages.error(request, str(error.message))
+        words, status, level = str(error.message), error.http_status, messages.ERROR
     else:
-        messages.success(request, _("The token is revoked."))
+        words, status, level = _("The token is revoked."), 200, messages.SUCCESS
+    if request.headers.get("X-Requested-With"):
+        return JsonResponse({"message": words, "reload": status == 200}, status=status)
+    messages.add_message(request, level, words)
     return redirect("admin:profile")
 
 

@@ -220,8 +220,13 @@ class TestPage:
             == 302
         )
         assert ApiToken.objects.filter(pk=pk).exists()
-        person.post(reverse("admin:profile_token_revoke", args=[pk]))
+        script = {"X-Requested-With": "fetch"}
+        answer = person.post(reverse("admin:profile_token_revoke", args=[pk]), headers=script)
+        assert answer.json()["reload"] is True
         assert not ApiToken.objects.exists()
+        assert (
+            person.post(reverse("admin:profile_token_revoke", args=[pk]), headers=script).status_code == 404
+        )
 
     def test_what_is_wrong_is_said_in_the_form(self):
         answer = browser().post(reverse("admin:profile_tokens"), {"name": "", "days": "30"})

@@ -25,7 +25,6 @@ from tasks_app.secret_actions import do_create_secret, do_delete_secret, do_upda
 from tests import people
 from tests.quartzflow.test_console import browser
 
-pytestmark = pytest.mark.django_db
 VALUE = "hunter2-hunter2"
 
 
@@ -53,6 +52,7 @@ def api(user=None):
     return client
 
 
+@pytest.mark.django_db
 class TestAtRest:
     def test_the_database_holds_nothing_readable_and_the_key_is_private(self, keys):
         row = secret()
@@ -123,6 +123,7 @@ class TestAtRest:
         assert [path.name for path in keys.parent.iterdir()] == ["secrets.key"]
 
 
+@pytest.mark.django_db
 class TestInTasks:
     def test_agents_get_it_with_the_task_and_nobody_else_does(self):
         secret()
@@ -204,6 +205,7 @@ class TestInTasks:
         assert do_update_task(editor, task, {"timeout": 60}).timeout == 60
 
 
+@pytest.mark.django_db
 class TestActions:
     def test_one_in_use_is_not_deleted_and_the_tasks_are_named(self):
         row = secret()
@@ -262,6 +264,7 @@ class TestActions:
         assert call.delete(f"/api/v1/secrets/{row.pk}").status_code == 404
 
 
+@pytest.mark.django_db
 class TestApi:
     def test_a_value_goes_in_and_never_comes_out(self):
         call = api()
@@ -286,6 +289,7 @@ class TestApi:
         assert refused.status_code == 409 and "nightly" in refused.json()["message"]
 
 
+@pytest.mark.django_db
 class TestPages:
     def test_the_list_and_the_form_never_show_a_value(self, django_assert_max_num_queries):
         row = secret()
@@ -326,3 +330,19 @@ class TestPages:
         page = reverse("admin:quartzflow_secret_change", args=[row.pk])
         assert browser(reader).get(page).status_code == 200
         assert browser(reader).post(page, {"value": "another-value"}).status_code == 403
+
+
+def test_both_databases_find_push_and_refuse(each_database):
+    row = secret()
+    using("nightly", is_global=True)
+    people.task("plain")
+    people.online_client("web-1")
+    before = current_version()
+    do_update_secret(people.admin(), row, {"value": "a-new-value"})
+    assert [config.name for config in config_delta("web-1", before).tasks] == ["nightly"]
+    with pytest.raises(InvalidInput):
+        secret()
+    with pytest.raises(Conflict, match="nightly"):
+        do_delete_secret(people.admin(), row)
+    assert secrets.rotate() == 1
+    assert secrets.decrypt(Secret.objects.get()) == "a-new-value"
