@@ -150,7 +150,6 @@ TASK_RETRY_INTERVAL: Setting[int] = register(
 )
 
 
-
 def task_defaults() -> dict[str, int]:
     """What a new task has where nothing else was said: names of its columns → values."""
     return {
