@@ -16,6 +16,8 @@ PAGES = {
     "new task": "/console/tasks_app/task/add/",
     "one task": "/console/tasks_app/task/{task}/detail/",
     "task": "/console/tasks_app/task/{task}/change/",
+    "versions of a task": "/console/tasks_app/task/{task}/versions/",
+    "importing tasks": "/console/tasks_app/task/import/",
     "executions": "/console/executions_app/execution/",
     "execution": "/console/executions_app/execution/{execution}/change/",
     "run": "/console/executions_app/execution/runs/{run}/",
