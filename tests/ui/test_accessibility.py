@@ -35,6 +35,9 @@ PAGES = {
     "host": "/console/groups_app/client/{client}/change/",
     "adding a host": "/console/groups_app/enrollmenttoken/add/",
     "tokens": "/console/groups_app/enrollmenttoken/",
+    "assignment rules": "/console/groups_app/assignmentrule/",
+    "assignment rule": "/console/groups_app/assignmentrule/{rule}/change/",
+    "applying rules": "/console/groups_app/assignmentrule/apply/",
     "users": "/console/auth/user/",
     "user": "/console/auth/user/{user}/change/",
     "new user": "/console/auth/user/add/",
@@ -66,6 +69,8 @@ def objects(stack: Stack) -> dict[str, int | str]:
         fired = api.post(f"/tasks/{created}/trigger", json={}).json()["data"]
         days = {"name": "accessible", "timezone": "UTC", "rules": {"working_days": "week"}}
         calendar = api.post("/calendars", json=days).json()["data"]["id"]
+        rule = {"name": "accessible", "hostname": "nobody", "group_id": group, "is_enabled": False}
+        ruled = api.post("/assignment-rules", json=rule).json()["data"]["id"]
         # Something runs after it, so that the drawings are there.
         after = {
             **task,
@@ -78,6 +83,7 @@ def objects(stack: Stack) -> dict[str, int | str]:
         "execution": fired["execution_id"],
         "run": fired["run_id"],
         "calendar": calendar,
+        "rule": ruled,
         "group": group,
         "client": 1,
         "user": 1,
