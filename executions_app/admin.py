@@ -33,6 +33,7 @@ from .choices import ExecutionType, FailureReason
 from .models import Execution
 from .retries import RETRYABLE, do_retry_executions
 from .selectors import since
+from .trials import TRIAL
 
 __all__ = ["ExecutionAdmin", "MissedFiringAdmin", "ReplayAdmin"]
 
@@ -217,12 +218,10 @@ class ExecutionAdmin(RunPageAdmin):
                 "icon": "square-terminal",
                 "url": of("executions_app_execution_change", execution.pk),
             },
-            {
-                "label": _("Task"),
-                "icon": "calendar-clock",
-                "url": of("tasks_app_task_detail", execution.task_id),
-            },
         ]
+        if execution.task_id != TRIAL:
+            url = of("tasks_app_task_detail", execution.task_id)
+            items.append({"label": _("Task"), "icon": "calendar-clock", "url": url})
         if "trigger" in may and execution.status in RETRYABLE:
             items.append(
                 {

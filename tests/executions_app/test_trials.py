@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.urls import reverse
 
 from executions_app import trials
 from executions_app.models import Execution
@@ -9,6 +10,7 @@ from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.models import AuditEntry
 from tasks_app.models import Task
 from tests import people
+from tests.quartzflow.test_console import browser
 
 pytestmark = pytest.mark.django_db
 
@@ -95,3 +97,14 @@ def test_it_takes_the_rights_to_store_and_to_run():
     assert Execution.objects.get().cancelled_by == user.username
     with pytest.raises(Conflict):
         trials.do_cancel_test_run(user, made.pk)
+
+
+def test_it_is_in_the_history_without_a_way_to_a_task():
+    people.online_client("web-1")
+    made = trials.do_test_run(people.admin(), None, draft(), "web-1")
+    page = browser().get(reverse("admin:executions_app_execution_changelist"))
+    (row,) = page.context["cl"].result_list
+    assert (row.pk, row.menu_items[0]["icon"]) == (made.pk, "square-terminal")
+    assert "calendar-clock" not in [item.get("icon") for item in row.menu_items]
+    one = browser().get(reverse("admin:executions_app_execution_change", args=[made.pk]))
+    assert (one.status_code, one.context["task"]) == (200, None)
