@@ -5,6 +5,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions_app.api.alerts import (
+    AlertChannelViewSet,
+    AlertRuleViewSet,
+    AlertSilenceViewSet,
+    AlertViewSet,
+)
 from executions_app.api.full_log import full_log
 from executions_app.api.replays import MissedFiringViewSet, ReplayViewSet
 from executions_app.api.runs import RunViewSet
@@ -32,6 +38,10 @@ router.register("enrollment-tokens", EnrollmentTokenViewSet, basename="enrollmen
 router.register("assignment-rules", RuleViewSet, basename="assignment-rule")
 router.register("replays", ReplayViewSet, basename="replay")
 router.register("missed", MissedFiringViewSet, basename="missed")
+router.register("alerts", AlertViewSet, basename="alert")
+router.register("alert-rules", AlertRuleViewSet, basename="alert-rule")
+router.register("alert-channels", AlertChannelViewSet, basename="alert-channel")
+router.register("alert-silences", AlertSilenceViewSet, basename="alert-silence")
 router.register("runs", RunViewSet, basename="run")
 router.register("audit", AuditViewSet, basename="audit")
 router.register("tokens", TokenViewSet, basename="token")

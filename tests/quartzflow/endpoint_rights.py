@@ -43,6 +43,8 @@ FILED = {
     "groups": ["{group_name}"],
 }
 WINDOW = {"begin": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:05:00Z"}
+CHANNEL = {"name": "new", "kind": "wecom", "config": {"token": "12345678"}}
+SILENCE = {"name": "new", "begins": "2026-01-01T00:00:00Z", "ends": "2026-01-02T00:00:00Z"}
 RULE = {"name": "new", "hostname": "db-*", "group_id": "{group}"}
 
 TABLE: dict[str, Row] = {
@@ -122,6 +124,33 @@ TABLE: dict[str, Row] = {
     "POST /api/v1/assignment-rules/apply": Row(OPERATORS, 403, 403),
     "POST /api/v1/assignment-rules/order": Row(OPERATORS, 403, 403, body={"ids": ["{rule}"]}),
     "POST /api/v1/assignment-rules/preview": Row(OPERATORS, 403, 403, body=RULE),
+    # alerts
+    "GET /api/v1/alerts": lists(),
+    "GET /api/v1/alerts/{alert}": Row(VIEWERS, 404),
+    "POST /api/v1/alerts/{alert}/acknowledge": Row(OPERATORS, 404, 403),
+    "POST /api/v1/alerts/{alert}/resolve": Row(OPERATORS, 404, 403),
+    "GET /api/v1/alert-rules": lists(),
+    "POST /api/v1/alert-rules": Row(OPERATORS, 403, 403, body={"name": "new", "kind": "failure"}),
+    "GET /api/v1/alert-rules/{alertrule}": Row(OPERATORS, 404, 404, seeing=()),
+    "PUT /api/v1/alert-rules/{alertrule}": Row(OPERATORS, 404, 404, seeing=(), body={"severity": "info"}),
+    "PATCH /api/v1/alert-rules/{alertrule}": Row(OPERATORS, 404, 404, seeing=(), body={"severity": "info"}),
+    "DELETE /api/v1/alert-rules/{alertrule}": Row(OPERATORS, 404, 404, seeing=()),
+    "GET /api/v1/alert-channels": lists(),
+    "POST /api/v1/alert-channels": Row(OPERATORS, 403, 403, body=CHANNEL),
+    "GET /api/v1/alert-channels/{alertchannel}": Row(OPERATORS, 404, 404, seeing=()),
+    "GET /api/v1/alert-channels/{alertchannel}/deliveries": Row(OPERATORS, 404, 404, seeing=()),
+    "POST /api/v1/alert-channels/{alertchannel}/test": Row(OPERATORS, 404, 404, seeing=()),
+    "PUT /api/v1/alert-channels/{alertchannel}": Row(OPERATORS, 404, 404, seeing=(), body={"language": "en"}),
+    "PATCH /api/v1/alert-channels/{alertchannel}": Row(
+        OPERATORS, 404, 404, seeing=(), body={"language": "en"}
+    ),
+    "DELETE /api/v1/alert-channels/{alertchannel}": Row(OPERATORS, 404, 404, seeing=()),
+    "GET /api/v1/alert-silences": lists(),
+    "POST /api/v1/alert-silences": Row(OPERATORS, 403, 403, body=SILENCE),
+    "GET /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=()),
+    "PUT /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=(), body={"zone": "UTC"}),
+    "PATCH /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=(), body={"zone": "UTC"}),
+    "DELETE /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=()),
     # the system
     "GET /api/v1/settings": Row(ADMINS, 403, 403),
     "PATCH /api/v1/settings": Row(ADMINS, 403, 403, body={}),

@@ -17,6 +17,9 @@ from knox.models import AuthToken
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
+from executions_app.alerts import actions as alert_actions
+from executions_app.alerts import channels
+from executions_app.alerts.models import Alert
 from executions_app.control import do_trigger_task
 from executions_app.full_log import FullLog
 from executions_app.models import Execution
@@ -50,6 +53,8 @@ def _no_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Conflict
 
     monkeypatch.setattr(FullLog, "open", away)
+    # Nor does a test message leave this machine.
+    monkeypatch.setattr(channels, "send", lambda channel, message: None)
 
 
 def endpoints() -> Iterator[str]:
@@ -97,6 +102,16 @@ def world(name: str) -> dict[str, Any]:
     task = people.task(name, group_ids=[group.pk])
     (execution,) = do_trigger_task(admin, task)
     Execution.objects.filter(pk=execution.pk).update(status=4)
+    channel = alert_actions.do_save_channel(
+        admin, None, {"name": name, "kind": "feishu", "config": {"token": "12345678"}}
+    )
+    alert_rule = alert_actions.do_save_rule(admin, None, {"name": name, "kind": "failure"})
+    alert = Alert.objects.create(
+        rule=alert_rule, key=f"task:{task.pk}", kind="failure", task_id=task.pk, first_at=execution.scheduled_time,
+        last_at=execution.scheduled_time,
+    )  # fmt: skip
+    window = {"begins": "2026-01-01T00:00:00Z", "ends": "2026-01-02T00:00:00Z"}
+    silence = alert_actions.do_save_silence(admin, None, {"name": name, **window})
     hidden = do_create_secret(admin, {"name": name.upper(), "value": "s3cret-value"})
     replay = do_start_replay(admin, task, people.at(2026, 1, 1), people.at(2026, 1, 1, 0, 5))
     return {
@@ -104,6 +119,7 @@ def world(name: str) -> dict[str, Any]:
         "calendar": calendar.pk, "rule": rule.pk, "execution": execution.pk, "run": execution.run_id,
         "replay": replay.pk, "entry": AuditEntry.objects.order_by("pk")[0].pk,
         "token": do_create_enrollment_token(admin, group)[0].pk, "secret": hidden.pk,
+        "alert": alert.pk, "alertrule": alert_rule.pk, "alertchannel": channel.pk, "silence": silence.pk,
         "apitoken": do_create_token(admin, {"name": name, "scopes": ["read"]})[0].pk,
     }  # fmt: skip
 
