@@ -209,7 +209,7 @@ def running_stack(directory: Path, **more: str) -> Iterator[Stack]:
         stack = Stack(url, int(env["QF_QUIC_PORT"]), data_dir, "", process, log, env)
         wait_until(
             lambda: "Quartz-Flow is ready" in log.read_text() or process.poll() is not None,
-            60,
+            120,
             lambda: f"the start: {log.read_text()}",
         )
         assert process.poll() is None, log.read_text()
