@@ -181,7 +181,7 @@ async def test_placeholders_are_filled_in_and_other_parameters_sent_as_headers(s
         ({"url": "http://{{ params.x }}/"}, "scheme, host and port of the address are fixed"),
         ({"headers": '{"A": "{{ params.x }}"}'}, "one line without control characters"),
         ({"body": "{{ params.y }}"}, "the parameter 'y' is not given"),
-        ({"body": "{{ secrets.Y }}"}, "has not been filled in by the server"),
+        ({"body": "{{ secrets.Y }}"}, "the server has no such secret"),
         ({}, "'X' cannot be sent as a header"),
     ],
 )

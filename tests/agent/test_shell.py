@@ -348,7 +348,7 @@ async def test_placeholders_become_the_parameters_or_their_defaults(bench):
         ("echo {{ params.x }}", {"interpreter": "php"}, "not filled in for php"),
         ("true", {"env": '{"A": "{{ params.day }}"}'}, "the parameter 'day' is not given"),
         ("true", {"env": '{"A": "{{ params.day"}'}, "a placeholder is written"),
-        ("true", {"env": '{"A": "{{ secrets.KEY }}"}'}, "has not been filled in by the server"),
+        ("true", {"env": '{"A": "{{ secrets.KEY }}"}'}, "the server has no such secret"),
         ("true", {"parameters": '{"X": "1", "x": "2"}'}, "'x' is there twice"),
     ],
 )
