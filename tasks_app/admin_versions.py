@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -29,7 +30,7 @@ class TaskVersionsAdmin:
     opts: Any
     access: Any
     may: Any
-    post_view: Any
+    post_view: Callable[..., HttpResponse]
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
