@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.contrib import admin, messages
@@ -233,8 +234,8 @@ class AssignmentRuleAdmin(ConsoleAdmin):
         form = RuleForm(request.POST, rule)
         form.fields["name"].required = False
         if form.is_valid():
-            # A preview need not have a name yet.
-            data = {**form.cleaned_data, "name": form.cleaned_data["name"] or "?"}
+            # The name does not matter yet: it may be missing, or be that of the rule that is being saved just now.
+            data = {**form.cleaned_data, "name": rule.name if rule else uuid4().hex}
             try:
                 found = rules.preview(rule_actions.fill_rule(data, rule))
             except InvalidInput as error:

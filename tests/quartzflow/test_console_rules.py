@@ -80,6 +80,7 @@ def test_a_preview_without_a_name_and_with_mistakes():
     found = browser().post(url("preview"), fields(name="", rule=""), headers=AJAX).json()
     assert found["hosts"][0]["taken_by"] == "first"
     assert found["message"] == "1 台主机符合条件。 其中 1 台已被前面的规则取走。"
+    assert browser().post(url("preview"), fields(name="first", rule=""), headers=AJAX).status_code == 200
     wrong = browser().post(url("preview"), fields(cidr="x"), headers=AJAX)
     assert wrong.status_code == 400
     assert "x" in wrong.json()["message"]
