@@ -26,6 +26,7 @@ from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
 from . import control
+from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
 from .admin_replays import ReplayAdmin
 from .admin_runs import RunPageAdmin
 from .admin_scheduler import MissedFiringAdmin
@@ -35,7 +36,7 @@ from .retries import RETRYABLE, do_retry_executions
 from .selectors import since
 from .trials import TRIAL
 
-__all__ = ["ExecutionAdmin", "MissedFiringAdmin", "ReplayAdmin"]
+__all__ = ["AlertAdmin", "AlertDeliveryAdmin", "ExecutionAdmin", "MissedFiringAdmin", "ReplayAdmin"]
 
 MAX_SEARCHED_TASKS = 200
 

@@ -4,10 +4,10 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from groups_app.models import Client, Group
 from quartzflow.permissions import User, visible
-from tasks_app.models import Task, TaskGroup
+from tasks_app.models import Task
 
-from .choices import AlertState, Scope
-from .models import Alert, AlertChannel, AlertDelivery, AlertRule
+from .choices import AlertState
+from .models import Alert, AlertChannel, AlertDelivery
 
 
 def alerts_for(user: User) -> QuerySet[Alert]:
@@ -37,11 +37,3 @@ def deliveries_for(user: User) -> QuerySet[AlertDelivery]:
     """The messages of channels that the user may see."""
     channels = visible(user, AlertChannel.objects.all())
     return AlertDelivery.objects.filter(channel__in=channels).select_related("channel", "alert")
-
-
-def rules_of_task(user: User, task: Task) -> list[AlertRule]:
-    """The rules that concern a task, as far as the user may see them."""
-    concerned = Q(scope=Scope.ALL) | Q(scope=Scope.TASKS, tasks=task)
-    bound = TaskGroup.objects.filter(task=task).values("group_id")
-    concerned |= Q(scope=Scope.GROUPS, groups__in=bound)
-    return list(visible(user, AlertRule.objects.filter(concerned).distinct()).order_by("name"))
