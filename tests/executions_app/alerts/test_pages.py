@@ -83,3 +83,13 @@ def test_the_log_of_messages_is_for_those_who_see_channels(receiver: Receiver):
     page = signed_in(people.admin()).get(url).content.decode()
     assert "&lt;b&gt;Title" in page and "It broke" in page and receiver.url not in page
     assert signed_in(people.stranger()).get(url).status_code == 403
+
+
+@pytest.mark.parametrize("way", ["{pk}/change/", "{pk}/delete/", "add/"])
+def test_nothing_is_written_past_the_actions(way: str):
+    one, browser = alert(), signed_in(people.admin())
+    url = LIST + way.format(pk=one.pk)
+    assert browser.get(url).status_code in (302, 403)
+    assert browser.post(url, {"state": "resolved", "post": "yes"}).status_code in (302, 403)
+    one.refresh_from_db()
+    assert one.state == "open" and Alert.objects.count() == 1
