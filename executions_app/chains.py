@@ -32,7 +32,14 @@ AT_A_TIME = 500  # tasks
 def advance() -> int:
     """Handle the events that nobody has looked at yet. Returns how many runs began."""
     fresh = DependencyEvent.objects.filter(state=NEW).order_by("task_id")
-    return sum(_advance_task(pk) for pk in fresh.values_list("task_id", flat=True).distinct()[:AT_A_TIME])
+    begun = 0
+    for pk in fresh.values_list("task_id", flat=True).distinct()[:AT_A_TIME]:
+        try:
+            begun += _advance_task(pk)
+        except Exception:
+            # Its events stay for the next time; what waits for other tasks goes on.
+            log.exception("a task's chain does not go on", task=pk)
+    return begun
 
 
 def _advance_task(task_id: int) -> int:

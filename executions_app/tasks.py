@@ -62,13 +62,24 @@ def refresh_calendars() -> None:
 @shared_task(name="executions_app.tasks.housekeeping", ignore_result=True)
 def housekeeping() -> None:
     """Every few seconds: end what can no longer happen. The configuration log is cut on the way."""
-    expire_overdue()
+    for step in (
+        expire_overdue,
+        _let_go,
+        chains.advance,
+        replays.advance_replays,
+        chains.forget_old_events,
+        forget_old_changes,
+    ):
+        try:
+            step()
+        except Exception:
+            # Whatever is wrong with one of them comes again each time, and must not hold up the others.
+            log.exception("housekeeping failed", step=step.__name__)
+
+
+def _let_go() -> None:
     with transaction.atomic():
         limits.let_go()
-    chains.advance()
-    replays.advance_replays()
-    chains.forget_old_events()
-    forget_old_changes()
 
 
 @shared_task(name=sources.EVALUATE, ignore_result=True)

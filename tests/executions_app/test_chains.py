@@ -164,6 +164,29 @@ def test_the_sweep_finds_what_a_dead_process_did_not_say(kicks):
     assert len(children(child)) == 1
 
 
+def test_what_fails_does_not_hold_up_the_rest(kicks, monkeypatch):
+    parent = people.task("parent")
+    broken, child = after(parent, name="broken"), after(parent)
+    run(parent)
+    begin = chains._begin
+
+    def begin_unless_broken(task, events):
+        if task.pk == broken.pk:
+            raise RuntimeError("no")
+        return begin(task, events)
+
+    def fails():
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(chains, "_begin", begin_unless_broken)
+    monkeypatch.setattr("executions_app.tasks.expire_overdue", fails)
+    housekeeping()
+    assert [len(children(task)) for task in (broken, child)] == [0, 1]
+    monkeypatch.undo()
+    housekeeping()
+    assert [len(children(task)) for task in (broken, child)] == [1, 1]
+
+
 def test_a_cancelled_run_has_ended_too(kicks):
     parent = people.task("parent")
     child = after(parent, condition="always")
