@@ -67,6 +67,7 @@ class ReadOnlyAdmin(ObjectPermissionAdmin):
 
     list_display_links = None
     actions = None
+    empty_value_display = ""  # a row without a menu
     sortable_by = ()
 
     def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
