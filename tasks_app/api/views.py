@@ -159,7 +159,9 @@ class TaskViewSet(ExchangeActions, VersionActions, viewsets.GenericViewSet[Task]
         task = get_or_404(self.get_queryset(), pk)
         return Response(PushStateSerializer(push_state(user_of(request), task)).data)
 
-    @extend_schema(parameters=[IDEMPOTENCY_KEY], request=TriggerSerializer, responses={200: TriggeredSerializer})
+    @extend_schema(
+        parameters=[IDEMPOTENCY_KEY], request=TriggerSerializer, responses={200: TriggeredSerializer}
+    )
     @action(detail=True, methods=["post"])
     @idempotent
     def trigger(self, request: Request, pk: str) -> Response:

@@ -61,10 +61,17 @@ def test_what_does_not_belong_stays_out(fields, code):
     [
         (3, 3, 2, "speaks agent protocol 3, the agent 2 (agent 0.9): update the agent"),
         (2, 3, 1, "speaks agent protocol 2 to 3, the agent 1 (agent 0.9): update the agent"),
-        (2, 3, 4, "speaks agent protocol 2 to 3, the agent 4 (agent 0.9): update the server first, then the agents"),
+        (
+            2,
+            3,
+            4,
+            "speaks agent protocol 2 to 3, the agent 4 (agent 0.9): update the server first, then the agents",
+        ),
     ],
 )
-def test_who_speaks_another_protocol_is_told_which_side_to_update(monkeypatch, oldest, newest, agent, message):
+def test_who_speaks_another_protocol_is_told_which_side_to_update(
+    monkeypatch, oldest, newest, agent, message
+):
     monkeypatch.setattr(presence, "OLDEST_PROTOCOL", oldest)
     monkeypatch.setattr(presence, "PROTOCOL_VERSION", newest)
     outcome = presence.register(info(enrollment_token=token(), protocol_version=agent, agent_version="0.9"))

@@ -149,7 +149,9 @@ def test_a_past_window_is_looked_at_and_replayed(visitor: Visitor, stack: Stack)
     expect(page.locator(".replay-times li")).to_have_count(20)
     page.get_by_role("button", name="开始回放").click()
     expect(page.locator("[data-part=progress] progress")).to_have_attribute("value", "100", timeout=30_000)
-    expect(page.locator("[data-part=progress] .pills")).to_contain_text(re.compile("成功 2[45]"), timeout=20_000)
+    expect(page.locator("[data-part=progress] .pills")).to_contain_text(
+        re.compile("成功 2[45]"), timeout=20_000
+    )
     expect(page.locator("h1 .pill")).to_have_text("完成")
 
 

@@ -21,16 +21,22 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", nargs="?", default="-", help="such as tasks.yaml (default: standard output)")
+        parser.add_argument(
+            "file", nargs="?", default="-", help="such as tasks.yaml (default: standard output)"
+        )
         parser.add_argument("--format", choices=list(FORMATS), help="whatever the file's name")
         parser.add_argument("--group", help="only tasks that are bound to this group")
-        parser.add_argument("--task", action="append", default=[], help="only the task of this name; may be repeated")
+        parser.add_argument(
+            "--task", action="append", default=[], help="only the task of this name; may be repeated"
+        )
         parser.add_argument("--user", help="only what this user may see (default: everything)")
 
     def handle(self, *args: Any, file: str, group: str | None, task: list[str], **options: Any) -> None:
         name = options["format"] or ("yaml" if file == "-" else SUFFIXES.get(Path(file).suffix.lower()))
         if name is None:
-            raise CommandError(f"a file's name ends in .json, .yaml or .xlsx; or say --format {', '.join(FORMATS)}")
+            raise CommandError(
+                f"a file's name ends in .json, .yaml or .xlsx; or say --format {', '.join(FORMATS)}"
+            )
         if file == "-" and name == "xlsx":
             raise CommandError("a workbook goes to a file: name one")
         user = acting_user(options["user"])
@@ -50,7 +56,9 @@ class Command(BaseCommand):
             else:
                 Path(file).write_bytes(data)
         except InvalidInput as error:
-            raise CommandError("; ".join(str(text) for texts in error.errors.values() for text in texts)) from None
+            raise CommandError(
+                "; ".join(str(text) for texts in error.errors.values() for text in texts)
+            ) from None
         except OSError as error:
             raise CommandError(str(error)) from None
         if file != "-":
@@ -60,7 +68,13 @@ class Command(BaseCommand):
 def acting_user(name: str | None) -> User:
     """The user of this name, or the first that may do everything. Raises CommandError."""
     users = User.objects.filter(is_active=True)
-    user = users.filter(username=name).first() if name else users.filter(is_superuser=True).order_by("pk").first()
+    user = (
+        users.filter(username=name).first()
+        if name
+        else users.filter(is_superuser=True).order_by("pk").first()
+    )
     if user is None:
-        raise CommandError(f"there is no active user {name!r}" if name else "there is no administrator; say --user")
+        raise CommandError(
+            f"there is no active user {name!r}" if name else "there is no administrator; say --user"
+        )
     return user

@@ -34,14 +34,18 @@ class Command(BaseCommand):
     def handle(self, *args: Any, file: str, dry_run: bool, force: bool, json: bool, **options: Any) -> None:
         name = options["format"] or SUFFIXES.get(Path(file).suffix.lower())
         if name is None:
-            raise CommandError(f"a file's name ends in .json, .yaml or .xlsx; or say --format {', '.join(FORMATS)}")
+            raise CommandError(
+                f"a file's name ends in .json, .yaml or .xlsx; or say --format {', '.join(FORMATS)}"
+            )
         user = acting_user(options["user"])
         try:
             with Path(file).open("rb") as stream:
                 rows = read_tasks(stream.read(MAX_BYTES + 1), name)
             outcomes = do_import_tasks(user, rows, dry_run=dry_run, force=force)
         except InvalidInput as error:
-            raise CommandError("; ".join(str(text) for texts in error.errors.values() for text in texts)) from None
+            raise CommandError(
+                "; ".join(str(text) for texts in error.errors.values() for text in texts)
+            ) from None
         except QuartzError as error:
             raise CommandError(str(error.message)) from None
         except OSError as error:
