@@ -121,7 +121,9 @@ class AlertAdmin(ReadOnlyAdmin):
         return selectors.alerts_for(user) if action in ("view", "change") else Alert.objects.none()
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return obj is None or self.may(request, obj, "view")
+        if obj is not None:
+            return self.may(request, obj, "view")
+        return selectors.may_have_alerts(who(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return selectors.open_first(selectors.alerts_for(who(request))).select_related("rule")
@@ -244,7 +246,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     def state_cell(self, delivery: AlertDelivery) -> str:
         return pill(SENT_COLORS[DeliveryState(delivery.state)], delivery.get_state_display())
 
-    @admin.display(description=_lazy("Attempts"))
+    @admin.display(description=_lazy("Tries"))
     def attempts_cell(self, delivery: AlertDelivery) -> str:
         return format_html('<span class="num">{}</span>', delivery.attempts)
 

@@ -46,10 +46,11 @@ _LOCAL_END_SQL = f"({_OPEN_SQL} OR (t.local AND v.retry_count > t.retry_count))"
 
 @dataclass(frozen=True)
 class Accepted:
-    """The agent has stored the instruction."""
+    """The agent has stored the instruction of this attempt."""
 
     client_id: str
     execution_id: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Rejected:
     execution_id: str
     reason: str
     error: str = ""
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,9 +196,9 @@ def _accept(reports: list[Accepted]) -> set[int]:
     now = timezone.now()
     update_from_values(
         Execution,
-        key=("execution_id",),
+        key=("execution_id", "retry_count"),
         columns=("accepted_at", "next_retry_at"),
-        rows=[(name, now, None) for name in {r.execution_id for r in reports}],
+        rows=[(name, attempt, now, None) for name, attempt in {(r.execution_id, r.attempt) for r in reports}],
         where=f"{_LIVE_SQL} AND t.accepted_at IS NULL",
     )
     return set()  # no page shows it
@@ -226,11 +228,11 @@ def _reject(reports: list[Rejected]) -> set[int]:
     valid = set(FailureReason.values)
     changed = update_from_values(
         Execution,
-        key=("execution_id",),
+        key=("execution_id", "retry_count"),
         columns=("status", "failure_reason", "end_time"),
         rows=[
-            (n, ExecutionStatus.FAILURE, r.reason if r.reason in valid else FailureReason.REJECTED, now)
-            for n, r in {r.execution_id: r for r in reports}.items()
+            (*key, ExecutionStatus.FAILURE, r.reason if r.reason in valid else FailureReason.REJECTED, now)
+            for key, r in {(r.execution_id, r.attempt): r for r in reports}.items()
         ],
         where=_LIVE_SQL,
         returning=("id", "execution_id"),

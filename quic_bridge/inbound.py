@@ -283,15 +283,18 @@ class Inbound:
 
     def _answered(self, connection: Connection, item: inputs.ExecutionsAnswered) -> None:
         client_id = connection.session.client_id
-        metrics.ANSWERED.inc(len(item.execution_ids))
+        metrics.ANSWERED.inc(len(item.executions))
         if item.error:
             # The reason is one word of the domain's list; what follows a colon is for people.
             reason, _, text = item.error.partition(":")
             self._writer.submit(
-                [Rejected(client_id, name, reason, text.strip()) for name in item.execution_ids]
+                [
+                    Rejected(client_id, name, reason, text.strip(), attempt)
+                    for name, attempt in item.executions
+                ]
             )
         else:
-            self._writer.submit([Accepted(client_id, name) for name in item.execution_ids])
+            self._writer.submit([Accepted(client_id, name, attempt) for name, attempt in item.executions])
 
 
 def _shortfall(names: Sequence[str], outcome: IngestOutcome) -> str:

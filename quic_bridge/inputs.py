@@ -64,7 +64,7 @@ class StatsReceived:
 class ExecutionsAnswered:
     """The agent has stored these instructions (error is empty) or refuses them."""
 
-    execution_ids: tuple[str, ...]
+    executions: tuple[tuple[str, int], ...]  # (execution id, attempt)
     error: str
 
 

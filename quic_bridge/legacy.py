@@ -79,7 +79,9 @@ class Legacy:
             commands.check(instruction)
         except (commands.Unsupported, FramingError) as error:
             session.drop(instruction.execution_id)
-            refusal = Rejected(session.client_id, instruction.execution_id, "rejected", str(error))
+            refusal = Rejected(
+                session.client_id, instruction.execution_id, "rejected", str(error), instruction.attempt
+            )
             self._writer.submit([refusal])
             return False
         return True

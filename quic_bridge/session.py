@@ -4,6 +4,7 @@ The control stream (stream 0) carries frames both ways; further streams of the a
 the peer sends, `receive` returns: a protocol error closes this session with a reason and touches nothing else.
 """
 
+import re
 from collections.abc import Sequence
 
 from google.protobuf.message import Message
@@ -47,7 +48,8 @@ CONTROL_STREAM = 0
 ACKS_PER_FRAME = 500
 
 # Our msg_ids say what they are about, so that an ACK needs no table of what was sent.
-EXECUTION = "x:"  # + execution id
+EXECUTION = "x:"  # + attempt : execution id; a copy may be answered when the next attempt is under way
+ATTEMPT = re.compile(r"[0-9]{1,9}")
 CANCEL = "c:"
 
 
@@ -162,7 +164,7 @@ class Session:
 
     def execute(self, instruction: task_pb2.TaskExecution) -> None:
         """Have the agent run this; ExecutionsAnswered follows. Raises FramingError when it is over MAX_FRAME."""
-        msg_id = EXECUTION + instruction.execution_id
+        msg_id = f"{EXECUTION}{instruction.attempt}:{instruction.execution_id}"
         self._send(pb.MESSAGE_TYPE_TASK_EXECUTION, instruction, msg_id, wait_ack=True)
 
     def cancel(self, execution_ids: Sequence[str], reason: str) -> None:
@@ -286,14 +288,16 @@ class Session:
     def _read_ack(self, ack: pb.AckMessage, inputs: list[Input]) -> None:
         succeeded = ack.status == pb.ACK_STATUS_SUCCESS
         error = "" if succeeded else ack.error or "failed"
-        executions: list[str] = []
+        executions: list[tuple[str, int]] = []
         for msg_id in (ack.msg_id, *ack.more_msg_ids):
             if succeeded and len(self._parts) > 1 and msg_id == self._parts[0].msg_id:
                 del self._parts[0]
                 self.write(self._parts[0].frame)
                 inputs.append(PartTaken())
             elif msg_id.startswith(EXECUTION):
-                executions.append(msg_id[len(EXECUTION) :])
+                attempt, _, execution_id = msg_id[len(EXECUTION) :].partition(":")
+                if ATTEMPT.fullmatch(attempt):
+                    executions.append((execution_id, int(attempt)))
             elif self._pull is not None and msg_id == self._pull[0]:
                 inputs.append(self._read_applied(self._pull[1], error))
                 self._pull = None

@@ -23,6 +23,15 @@ def alerts_for(user: User) -> QuerySet[Alert]:
     )
 
 
+def may_have_alerts(user: User) -> bool:
+    """Whether there can be alerts that the user may see: of all, of a task, or of a group's hosts."""
+    return (
+        user.has_perm("executions_app.view_alert")
+        or visible(user, Task.objects.all()).exists()
+        or visible(user, Group.objects.all()).exists()
+    )
+
+
 def open_first(alerts: QuerySet[Alert]) -> QuerySet[Alert]:
     order = Case(
         When(state=AlertState.OPEN, then=Value(0)),

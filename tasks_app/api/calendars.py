@@ -129,7 +129,7 @@ class CalendarViewSet(viewsets.GenericViewSet[Calendar]):
 
 def _first(request: Request) -> date:
     try:
-        return date.fromisoformat(request.query_params.get("from", "") or str(timezone.localdate()))
+        return date.fromisoformat(request.query_params.get("from", str(timezone.localdate())))
     except ValueError:
         raise InvalidInput({"from": [_("A date such as 2026-10-01.")]}) from None
 

@@ -105,7 +105,12 @@ class TestOneExecution:
         assert row.next_retry_at is not None
         ingest([ended(name, pb.FAILURE, exit_code=2, output="one")])  # the agent says it again
         assert Execution.objects.get().retry_count == 1
-        ingest([Accepted("web-1", name), running(name, attempt=1), ended(name, attempt=1, output="two")])
+        # A copy of its first instruction is answered now: the next attempt is still to be sent.
+        ingest([Accepted("web-1", name), Rejected("web-1", name, "rejected")])
+        row = Execution.objects.get()
+        assert (row.accepted_at, row.status) == (None, ExecutionStatus.RUNNING)
+        assert row.next_retry_at is not None
+        ingest([Accepted("web-1", name, 1), running(name, attempt=1), ended(name, attempt=1, output="two")])
         row = Execution.objects.get()
         assert (row.status, row.retry_count, row.next_retry_at) == (ExecutionStatus.SUCCESS, 1, None)
         ingest([ended(name, pb.FAILURE, exit_code=2, output="one")])

@@ -39,7 +39,7 @@ def valid_frames():
     yield encode(messages.ping(CLIENT, config_version=1, running=2))
     yield encode(messages.ping("another", config_version=2**40))
     yield encode(messages.pong(config_version=1, scheduler_alive=True))
-    yield encode(messages.ack("x:e1", more_msg_ids=["x:e2", "p:1", "c:e3", "m9"]))
+    yield encode(messages.ack("x:0:e1", more_msg_ids=["x:1:e2", "x:e2", "p:1", "c:e3", "m9"]))
     yield encode(messages.ack("p:1", pb.ACK_STATUS_FAILURE, error="no"))
     yield encode(messages.ack("p:99999999999999999999", result=b"\xff"))
     yield data(pb.MESSAGE_TYPE_TASK_CONFIG_PULL, task_pb2.TaskConfigPull(version=0))

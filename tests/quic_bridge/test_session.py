@@ -255,10 +255,13 @@ def test_a_refused_configuration_says_why():
 def test_one_ack_may_answer_many_instructions():
     session = registered()
     for number in range(3):
-        session.execute(task_pb2.TaskExecution(execution_id=f"e{number}"))
+        session.execute(task_pb2.TaskExecution(execution_id=f"e{number}", attempt=number))
     first, *more = [envelope.msg_id for envelope, _ in output(session)]
-    frame = encode(messages.ack(first, more_msg_ids=[*more, "c:e9", "unknown"]))
-    assert session.receive(0, frame, False, 0.0) == [inputs.ExecutionsAnswered(("e0", "e1", "e2"), "")]
+    strange = ["c:e9", "unknown", "x:e9", "x::e9", "x:-1:e9", f"x:{'9' * 5000}:e9"]
+    frame = encode(messages.ack(first, more_msg_ids=[*more, *strange]))
+    assert session.receive(0, frame, False, 0.0) == [
+        inputs.ExecutionsAnswered((("e0", 0), ("e1", 1), ("e2", 2)), "")
+    ]
 
 
 def test_acknowledgements_are_split_into_frames_of_a_bounded_size():
@@ -333,7 +336,7 @@ valid = st.sampled_from(
         REGISTER,
         CHUNK,
         encode(messages.ping("host-1", config_version=5)),
-        encode(messages.ack("x:e1", more_msg_ids=["p:5", "p:x", "c:e1", ""])),
+        encode(messages.ack("x:0:e1", more_msg_ids=["p:5", "p:x", "c:e1", ""])),
         said(pb.MESSAGE_TYPE_TASK_RESULT, task_pb2.TaskResult(execution_id="e1")),
         said(pb.MESSAGE_TYPE_TASK_CONFIG_PULL, task_pb2.TaskConfigPull(version=-1)),
         said(

@@ -179,13 +179,12 @@ def test_connections_are_frozen_once_they_are_many_or_the_bridge_is_idle(monkeyp
         freezer.settle(now=0)
     assert calls == []
     freezer.connected(now=0)
-    assert calls == ["collect", "freeze"]
-    freezer.connected(now=100)
-    freezer.settle(now=100 + tuning.FREEZE_IDLE - 1)
-    assert len(calls) == 2
-    freezer.settle(now=100 + tuning.FREEZE_IDLE)
+    assert calls == ["freeze"]
+    freezer.settle(now=tuning.FREEZE_IDLE - 1)
+    assert len(calls) == 1
+    freezer.settle(now=tuning.FREEZE_IDLE)
     freezer.settle(now=1000)
-    assert len(calls) == 4
+    assert calls == ["freeze", "collect", "freeze"]
 
 
 async def test_delayed_acknowledgements_are_only_hastened_where_there_are_any(connect, bridge):
