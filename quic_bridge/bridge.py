@@ -77,6 +77,7 @@ class Bridge:
             steering or Steering(0, 1),
             self.lag.now,
         )
+        self.registry.turn = self.server.socket.turn
         self.port = self.server.port
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -137,7 +138,7 @@ class Bridge:
             connection.session.go_away("the bridge is stopping", self.facts.endpoints, delay)
             connection.wake()
             if number % CHUNK == 0:
-                await asyncio.sleep(0)
+                await self.registry.turn()
         # Wait until they have left, with a limit: some are gone without our knowing it yet.
         with suppress(TimeoutError):
             await asyncio.wait_for(self.registry.empty.wait(), self._patience(agents))

@@ -61,7 +61,7 @@ class Commands:
                 if isinstance(connection.session, LegacySession):
                     self._legacy_changed.set()
             if number % CHUNK == 0:
-                await asyncio.sleep(0)
+                await self._registry.turn()
         INSTRUCTED.inc(sent)
         return sent
 
@@ -80,7 +80,7 @@ class Commands:
                 connection.session.cancel(execution_ids, reason)
                 connection.wake()
             if number % CHUNK == 0:
-                await asyncio.sleep(0)
+                await self._registry.turn()
 
     def _forget(self) -> None:
         before = self._clock() - REMEMBERED

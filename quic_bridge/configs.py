@@ -94,7 +94,7 @@ class Configs:
                 self._pushes[connection] = _Push(version, now)
                 connection.wake()
             if number % CHUNK == 0:
-                await asyncio.sleep(0)
+                await self._registry.turn()
         size = sum(len(part.frame) for part in parts)
         log.info(
             "configuration pushed", version=version, agents=len(connections), bytes=size, parts=len(parts)

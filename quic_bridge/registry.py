@@ -1,7 +1,7 @@
 """Which connection holds which client's session on this bridge: at most one a client id, and the newest wins."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from .server import Connection
 
@@ -12,6 +12,8 @@ class Registry:
     def __init__(self) -> None:
         self.empty = asyncio.Event()
         self.empty.set()
+        # Awaited between handfuls of connections that something is written to: the loop has its turn.
+        self.turn: Callable[[], Awaitable[None]] = _turn
         self._connections: dict[str, Connection] = {}
 
     def __len__(self) -> int:
@@ -41,3 +43,7 @@ class Registry:
         if not self._connections:
             self.empty.set()
         return True
+
+
+async def _turn() -> None:
+    await asyncio.sleep(0)

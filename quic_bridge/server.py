@@ -183,7 +183,7 @@ class Connection:
                     if protocol == ALPN_LEGACY:
                         self.session = self._server.legacy_session(self.session)
                 case events.HandshakeCompleted():
-                    tuning.tune(self._quic)
+                    tuning.tune(self._quic, agent=isinstance(self.session, Session))
                 case events.StreamReset():
                     self.session.reset(event.stream_id)
                 case events.StopSendingReceived():

@@ -17,7 +17,10 @@ from aioquic.quic.events import ConnectionTerminated
 from .steering import Steering
 
 AIOQUIC = "1.7"  # the minor version whose internals this module knows
-ACK_DELAY = 0.02  # seconds; ours. Most answers leave sooner and carry the ACK along (`acknowledge_now`)
+# Seconds; ours. Answers that leave sooner carry the ACK along (`acknowledge_now`): that of a result comes with its
+# commit, 50 ms later. An agent waits longer still before it probes; of others we know that they expect 25 ms.
+ACK_DELAY = 0.1
+ACK_DELAY_OTHERS = 0.02
 MAX_ACK_DELAY = 0.3  # seconds; granted to the agent before a probe is sent
 
 SWITCH_INTERVAL = 0.0005  # seconds
@@ -45,9 +48,12 @@ def share_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
 
 
-def tune(quic: QuicConnection) -> None:
-    """Set the delays; again after the handshake, when the peer's transport parameters have overwritten them."""
-    quic._ack_delay = ACK_DELAY
+def tune(quic: QuicConnection, *, agent: bool = True) -> None:
+    """Set the delays; again after the handshake, when the peer's transport parameters have overwritten them.
+
+    agent: the peer is tuned alike; False: a quic-flow client.
+    """
+    quic._ack_delay = ACK_DELAY if agent else ACK_DELAY_OTHERS
     quic._loss.max_ack_delay = MAX_ACK_DELAY
 
 

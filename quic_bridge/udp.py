@@ -20,6 +20,8 @@ DATAGRAM = 4096  # bytes; ours and our agents' are of 1,200 to 1,500
 READ_AT_ONCE = 500  # datagrams in one turn
 WAITING = 2000  # datagrams read and not handled; beyond, they stay in the kernel
 TURN = 0.02  # seconds of handling, before timers and others have their turn
+BEHIND = 50  # datagrams that wait: whoever writes a burst lets them go first
+TURNS = 50  # for which it does so at most
 AT_LEAST = 4  # datagrams of each kind handled in a turn, however long the others take
 BUFFER = 8 * 1024 * 1024  # bytes asked of the kernel for each direction
 QUEUE = 20_000  # datagrams that wait while the kernel takes no more; beyond, QUIC's loss recovery helps
@@ -84,6 +86,16 @@ class UdpSocket:
     def delay(self, now: float) -> float:
         """Seconds that the oldest datagram has been waiting to be handled; `now` is the loop's time."""
         return max((now - queue[0][0] for queue in (self._short, self._long) if queue), default=0.0)
+
+    async def turn(self) -> None:
+        """Let the loop have its turn, and more of them while much has arrived that is not handled.
+
+        A burst's answers must be read while it goes out: what is not acknowledged in time is sent again.
+        """
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+            if len(self._short) < BEHIND:
+                break
 
     def _readable(self) -> None:
         now, room = self._loop.time(), WAITING - len(self._short) - len(self._long)

@@ -173,7 +173,7 @@ def check_silence(user: User, data: dict[str, Any]) -> dict[str, Any]:
         days = []
     body.cleaned["weekdays"] = sorted(set(days))
     body.cleaned["zone"] = data.get("zone") or "UTC"
-    if body.cleaned["zone"] not in available_timezones():
+    if not isinstance(body.cleaned["zone"], str) or body.cleaned["zone"] not in available_timezones():
         body.wrong("zone", _("There is no such time zone."))
     _check_window(body)
     return body.result()

@@ -5,6 +5,7 @@ BENCH_AGENTS (10000) and BENCH_SECONDS (60) scale them.
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -227,6 +228,9 @@ def _stock_bursts(one: Bench) -> tuple[int, list[tuple[int, float]]]:
         for _ in range(BURSTS):
             server.stdin.write(f"{BURST_PATIENCE}\n")
             server.stdin.flush()
+            if not select.select([server.stdout], [], [], 2 * BURST_PATIENCE)[0]:
+                found.append((0, 2 * BURST_PATIENCE))  # its loop does not even get to say so
+                break
             answer = json.loads(server.stdout.readline())
             found.append((answer["acknowledged"], answer["seconds"]))
         return online, found

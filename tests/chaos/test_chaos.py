@@ -14,7 +14,7 @@ from .run import Chaos
 @pytest.mark.timeout(180)
 def test_every_firing_has_one_final_record_that_is_its_agents_own(tmp_path: Path) -> None:
     chaos = Chaos(hosts=4, executions=100, seed=20250109, longest_cut=6.0, every=1, settle=90)
-    with services.running_stack(tmp_path / "stack", QF_LOCAL_AGENT="0") as stack:
+    with services.running_stack(tmp_path, QF_LOCAL_AGENT="0") as stack:
         outcome = run.run(chaos, stack, tmp_path)
     assert outcome.verdict.wrong == [], outcome.text()
     counts = outcome.verdict.counts

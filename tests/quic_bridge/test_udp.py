@@ -77,6 +77,18 @@ async def test_who_waits_is_counted_and_what_does_not_fit_stays_in_the_kernel(pa
     assert waited[0] > 1 and waited[-1] == 0
 
 
+async def test_who_writes_a_burst_waits_for_what_has_arrived(pair, monkeypatch):
+    monkeypatch.setattr(udp, "TURN", 0)
+    monkeypatch.setattr(udp, "BEHIND", 3)
+    draining, recorder, peer = pair
+    await asyncio.wait_for(draining.turn(), 1)
+    for _ in range(20):
+        peer.send(b"x")
+    await eventually(lambda: len(recorder.turns) > 1)
+    await draining.turn()
+    assert 20 - sum(map(len, recorder.turns)) < 3
+
+
 class Kernel:
     """Stands for a socket whose buffer is full until told otherwise."""
 

@@ -14,6 +14,10 @@ def names(page) -> list[str]:
     return [name for name in page.locator(".rule .cell-main").all_inner_texts() if name in OURS]
 
 
+def is_saved(response) -> bool:
+    return response.request.method == "POST" and response.ok
+
+
 def handle(page, name):
     return page.locator(".rule", has_text=name).locator(".rule-handle")
 
@@ -33,13 +37,14 @@ def test_rules_are_written_with_a_preview_and_put_in_order(visitor: Visitor):
         page.wait_for_selector("#rule-list")
     assert names(page) == ["first", "second", "third"]
     handle(page, "second").focus()
-    page.keyboard.press("ArrowUp")
-    expect(page.locator(".toast")).to_be_visible()
+    with page.expect_response(is_saved):
+        page.keyboard.press("ArrowUp")
+    expect(page.locator(".toast").last).to_be_visible()
     expect(handle(page, "second")).to_be_focused()
     visitor.open(RULES)
     assert names(page) == ["second", "first", "third"]
-    handle(page, "third").drag_to(handle(page, "second"))
-    expect(page.locator(".toast")).to_be_visible()
+    with page.expect_response(is_saved):
+        handle(page, "third").drag_to(handle(page, "second"))
     visitor.open(RULES)
     assert names(page) == ["third", "second", "first"]
     visitor.open(f"{RULES}apply/")

@@ -337,6 +337,7 @@ def test_a_rule_names_its_wrong_fields(fields, wrong):
         ({"weekdays": [1], "time_begins": "25:00", "time_ends": "06:00"}, "time_begins"),
         ({"weekdays": [1], "time_begins": "06:00", "time_ends": "06:00"}, "time_ends"),
         ({"weekdays": [1], "time_begins": "06:00", "time_ends": "07:00", "zone": "Moon"}, "zone"),
+        ({"weekdays": [1], "time_begins": "06:00", "time_ends": "07:00", "zone": [None]}, "zone"),
     ],
 )
 def test_a_silence_names_its_wrong_fields(fields, wrong):
