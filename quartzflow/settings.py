@@ -131,7 +131,9 @@ CACHES = {
 CELERY_BROKER_URL = ENV.redis_url.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 120,
+    # Seconds. What a worker had taken when it died comes to another after this time and up to 10 s more. A task that
+    # takes longer runs twice, which changes nothing.
+    "visibility_timeout": 15,
     "global_keyprefix": "qf.",
     # A redis that swallows packets must not hold beat until its lease has gone.
     "socket_connect_timeout": 3,
