@@ -1,6 +1,6 @@
 """Asking a worker to go on with what is in the tables, soon and at most a few times a second.
 
-A hint: housekeeping does the same every few seconds.
+A hint: beat asks for the same every few seconds.
 """
 
 import threading
@@ -18,9 +18,13 @@ PAUSE = 0.1  # seconds that kicks are gathered for
 
 
 class Kicker:
-    """Sends the message from a thread of its own: whoever writes results does not wait for the broker."""
+    """Asks for a Celery task, from a thread of its own: whoever writes results does not wait for the broker.
 
-    def __init__(self, pause: float = PAUSE) -> None:
+    pause: seconds for which further kicks are gathered
+    """
+
+    def __init__(self, task: str = ADVANCE, pause: float = PAUSE) -> None:
+        self._task = task
         self._pause = pause
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -37,9 +41,9 @@ class Kicker:
         with self._lock:
             self._timer = None
         try:
-            app.send_task(ADVANCE, ignore_result=True, retry=False, expires=10)
+            app.send_task(self._task, ignore_result=True, retry=False, expires=10)
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("worker not asked to go on", error=str(error))
+            log.warning("worker not asked to go on", task=self._task, error=str(error))
 
 
 kick = Kicker()

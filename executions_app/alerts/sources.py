@@ -10,29 +10,26 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from groups_app.choices import ClientApproval, ClientStatus
 from groups_app.models import Client
-from quartzflow.celery import app
 from quartzflow.execution_status import TERMINAL, ExecutionStatus
 
 from ..choices import FailureReason
+from ..kick import Kicker
 from ..models import Execution, MissedFiring
 from .choices import CURED_BY_SUCCESS, OF_ENDS, AlertState, Kind
 from .models import Alert, AlertEvent, AlertRule
-
-log = structlog.get_logger(__name__)
 
 EVALUATE = "executions_app.alerts.evaluate"
 REFRESH = 2.0  # seconds that a process believes what it knows of the rules
 LONGEST_OFFLINE = timedelta(days=7)  # who has been silent for longer is not looked at
 AT_ONCE = 1000
+
+kick = Kicker(EVALUATE, pause=0.2)
 
 
 @dataclass
@@ -197,31 +194,3 @@ def note(events: Iterable[AlertEvent]) -> None:
     if rows:
         AlertEvent.objects.bulk_create(rows, ignore_conflicts=True, batch_size=AT_ONCE)
         transaction.on_commit(kick)
-
-
-class Kicker:
-    """Asks a worker to evaluate; a few times a second at most, from a thread of its own. A hint: beat asks, too."""
-
-    def __init__(self, pause: float = 0.2) -> None:
-        self._pause = pause
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-
-    def __call__(self) -> None:
-        with self._lock:
-            if self._timer is None:
-                self._timer = threading.Timer(self._pause, self.send)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def send(self) -> None:
-        """Send it now; never raises for a broker that is away."""
-        with self._lock:
-            self._timer = None
-        try:
-            app.send_task(EVALUATE, ignore_result=True, retry=False, expires=10)
-        except (OperationalError, RedisError, OSError) as error:
-            log.warning("worker not asked to evaluate alerts", error=str(error))
-
-
-kick = Kicker()

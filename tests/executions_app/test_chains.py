@@ -318,7 +318,7 @@ def test_kicks_are_gathered_into_one_message_and_survive_a_broker_that_is_away(m
         raise OSError("away")
 
     monkeypatch.setattr(app, "send_task", send)
-    kicker = kick.Kicker(0.05)
+    kicker = kick.Kicker(pause=0.05)
     for _ in range(5):
         kicker()
     assert done.wait(5)
