@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -17,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from quartzflow.admin_base import who
+from quartzflow.admin_base import FormPageAdmin, who
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput
 from quartzflow.permissions import visible
@@ -48,7 +47,7 @@ class GroupForm(forms.Form):
 
 
 @admin.register(Group, site=site)
-class GroupAdmin(PlacementAdmin):
+class GroupAdmin(PlacementAdmin, FormPageAdmin):
     section = "hosts"
     icon = "layers"
     nav_order = 10
@@ -148,20 +147,7 @@ class GroupAdmin(PlacementAdmin):
 
         return self.post_view(request, object_id, remove, "delete")
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        return self._form_page(request, None)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        return self._form_page(request, self.access(request, object_id))
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect("admin:groups_app_group_change", object_id)  # deleting is a menu item with a question
-
-    def _form_page(self, request: HttpRequest, group: Group | None) -> HttpResponse:
+    def form_page(self, request: HttpRequest, group: Group | None) -> HttpResponse:
         initial = {"name": group.name, "description": group.description, "tags": group.tags} if group else {}
         form = GroupForm(request.POST or None, initial=initial)
         if request.method == "POST" and form.is_valid():

@@ -210,3 +210,24 @@ def pill(color: str, label: Any, **data: Any) -> SafeString:
 def menu(key: Any, label: Any, items: list[dict[str, Any]]) -> str:
     """The menu button of a row."""
     return render_to_string("console/row_menu.html", {"key": key, "label": label, "items": items})
+
+
+class FormPageAdmin(ObjectPermissionAdmin):
+    """Adds and changes objects on a page of its own; deleting is a menu item with a question."""
+
+    def form_page(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """The page and what it sends; None: a new object. The user may see the object."""
+        raise NotImplementedError
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return self.form_page(request, None)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self.form_page(request, self.access(request, object_id))
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", object_id)

@@ -20,7 +20,7 @@ from tasks_app import secret_actions
 from tasks_app.models import Task
 from tasks_app.secrets import names_in, tasks_using
 
-from .admin_base import ObjectPermissionAdmin, who
+from .admin_base import FormPageAdmin, who
 from .admin_site import site
 from .errors import InvalidInput
 from .models import Secret
@@ -79,7 +79,7 @@ class SecretForm(forms.Form):
 
 
 @admin.register(Secret, site=site)
-class SecretAdmin(ObjectPermissionAdmin):
+class SecretAdmin(FormPageAdmin):
     """Named secrets of tasks."""
 
     section = "settings"
@@ -157,22 +157,7 @@ class SecretAdmin(ObjectPermissionAdmin):
 
         return self.post_view(request, object_id, remove, "delete")
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        return self._form_page(request, None)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        return self._form_page(request, self.access(request, object_id))
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect(
-            "admin:quartzflow_secret_change", object_id
-        )  # deleting is a menu item with a question
-
-    def _form_page(self, request: HttpRequest, secret: Secret | None) -> HttpResponse:
+    def form_page(self, request: HttpRequest, secret: Secret | None) -> HttpResponse:
         user = who(request)
         may_change = secret is None or self.may(request, secret, "change")
         if request.method == "POST" and not may_change:

@@ -27,7 +27,7 @@ from quartzflow_agent.calendars import Calendar as Parsed
 from quartzflow_agent.cron import ScheduleError
 
 from executions_app import control
-from quartzflow.admin_base import ObjectPermissionAdmin, who
+from quartzflow.admin_base import FormPageAdmin, who
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput
 from quartzflow.preferences import time_zones
@@ -160,7 +160,7 @@ class CalendarForm(forms.Form):
 
 
 @admin.register(Calendar, site=site)
-class CalendarAdmin(ObjectPermissionAdmin):
+class CalendarAdmin(FormPageAdmin):
     """Calendars that tasks share."""
 
     section = "work"
@@ -261,22 +261,7 @@ class CalendarAdmin(ObjectPermissionAdmin):
             return JsonResponse({"error": _("Mend what the form shows, then try again.")})
         return JsonResponse({"html": render_to_string("console/calendar_days.html", context)})
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        return self._form_page(request, None)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        return self._form_page(request, self.access(request, object_id))
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return redirect(
-            "admin:tasks_app_calendar_change", object_id
-        )  # deleting is a menu item with a question
-
-    def _form_page(self, request: HttpRequest, calendar: Calendar | None) -> HttpResponse:
+    def form_page(self, request: HttpRequest, calendar: Calendar | None) -> HttpResponse:
         may = {action for action in self.row_permissions if calendar and self.may(request, calendar, action)}
         may_change = calendar is None or "change" in may
         if request.method == "POST" and not may_change:
