@@ -122,3 +122,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Stack]:
     directory: Path = tmp_path_factory.mktemp("stack")
     with services.running_stack(directory) as running:
         yield running
+
+
+_internal_errors: list[str] = []
+
+
+def pytest_internalerror(excrepr: object) -> None:
+    _internal_errors.append(str(excrepr))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last what comes first: a worker's own error is the cause, what pytest makes of its absence is not."""
+    if _internal_errors and not hasattr(config, "workerinput"):
+        first = _internal_errors[0].replace("\\n", "\n").splitlines()[-15:]
+        print("\nThe first internal error ended with:", *first, sep="\n")  # noqa: T201
