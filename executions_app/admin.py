@@ -26,8 +26,13 @@ from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
 from . import control
+from .admin_alert_channels import AlertChannelAdmin
+from .admin_alert_rules import AlertRuleAdmin
+from .admin_alert_silences import AlertSilenceAdmin
 from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
 from .admin_replays import ReplayAdmin
+from .admin_report_schedules import ReportScheduleAdmin
+from .admin_reports import ReportAdmin
 from .admin_runs import RunPageAdmin
 from .admin_scheduler import MissedFiringAdmin
 from .choices import ExecutionType, FailureReason
@@ -36,7 +41,10 @@ from .retries import RETRYABLE, do_retry_executions
 from .selectors import since
 from .trials import TRIAL
 
-__all__ = ["AlertAdmin", "AlertDeliveryAdmin", "ExecutionAdmin", "MissedFiringAdmin", "ReplayAdmin"]
+__all__ = [
+    "AlertAdmin", "AlertChannelAdmin", "AlertDeliveryAdmin", "AlertRuleAdmin", "AlertSilenceAdmin", "ExecutionAdmin",
+    "MissedFiringAdmin", "ReplayAdmin", "ReportAdmin", "ReportScheduleAdmin",
+]  # fmt: skip
 
 MAX_SEARCHED_TASKS = 200
 

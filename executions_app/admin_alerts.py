@@ -17,6 +17,7 @@ from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
 from quartzflow.admin_site import site
 from quartzflow.templatetags.console import moment
 
+from .admin_alert_quick import quick_items
 from .alerts import actions, selectors
 from .alerts.choices import AlertState, DeliveryState, Kind, Severity
 from .models import Alert, AlertDelivery
@@ -112,10 +113,24 @@ class AlertAdmin(ReadOnlyAdmin):
     list_filter = (StateFilter, KindFilter, SeverityFilter)
     search_fields = ("task_name", "client_id")
     search_help_text = _lazy("Search by task or host")
-    row_permissions = ("change",)
+    row_permissions = ("change", "silence")
+    change_list_template = "console/alert_list.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        user = who(request)
+        context = {
+            "no_rule": not selectors.rules_for(user).exists(),
+            "may_add_rule": user.has_perm("executions_app.add_alertrule"),
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def visible_rows(self, request: HttpRequest, action: str) -> QuerySet:
         user = who(request)
+        if action == "silence":
+            may = user.has_perm("executions_app.add_alertsilence")
+            return selectors.alerts_for(user).exclude(task_id=None) if may else Alert.objects.none()
         if action == "change" and not actions.may_handle(user):
             return Alert.objects.none()
         return selectors.alerts_for(user) if action in ("view", "change") else Alert.objects.none()
@@ -172,14 +187,18 @@ class AlertAdmin(ReadOnlyAdmin):
         return moment(alert.last_at, "ago")
 
     def menu_items(self, alert: Any, may: set[str]) -> list[dict[str, Any]]:
-        if "change" not in may or alert.state == AlertState.RESOLVED:
+        if alert.state == AlertState.RESOLVED:
             return []
-        items = []
-        if alert.state == AlertState.OPEN:
-            url = reverse("admin:executions_app_alert_acknowledge", args=[alert.pk])
-            items.append({"label": _("Acknowledge"), "icon": "eye", "post": url})
-        url = reverse("admin:executions_app_alert_resolve", args=[alert.pk])
-        return [*items, {"label": _("Resolve"), "icon": "check", "post": url}]
+        items: list[dict[str, Any]] = []
+        if "change" in may:
+            if alert.state == AlertState.OPEN:
+                url = reverse("admin:executions_app_alert_acknowledge", args=[alert.pk])
+                items.append({"label": _("Acknowledge"), "icon": "eye", "post": url})
+            url = reverse("admin:executions_app_alert_resolve", args=[alert.pk])
+            items.append({"label": _("Resolve"), "icon": "check", "post": url})
+        if "silence" in may:
+            items += ([{"line": True}] if items else []) + quick_items("task", alert.task_id)
+        return items
 
     def get_urls(self) -> list[URLPattern]:
         name, own = "executions_app_alert", self.admin_site.admin_view
@@ -216,7 +235,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     empty_title = _lazy("Nothing was sent")
     empty_text = _lazy("Each message to a channel is here, with what became of it.")
     list_display = ("title_cell", "channel_cell", "state_cell", "attempts_cell", "made_cell", "sent_cell")
-    list_filter = (SentFilter,)
+    list_filter = (SentFilter, "channel")
     search_fields = ("title", "channel__name")
     search_help_text = _lazy("Search by title or channel")
     row_permissions = ()

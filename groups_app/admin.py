@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from executions_app.admin_alert_quick import alerts_part
 from quartzflow.admin_base import FormPageAdmin, who
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput
@@ -181,5 +182,6 @@ class GroupAdmin(PlacementAdmin, FormPageAdmin):
             if group
             else [],
             "tasks": list(tasks_for(who(request)).filter(groups=group)[:SHOWN]) if group else [],
+            "alerts": alerts_part(who(request), group) if group else None,
         }
         return TemplateResponse(request, "console/group_form.html", context)

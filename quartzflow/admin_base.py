@@ -189,9 +189,8 @@ class ObjectPermissionAdmin(ConsoleAdmin):
         }
         self.prepare_rows(request, rows)
         for row in rows:
-            row.menu_items = self.menu_items(
-                row, {action for action, having in may.items() if row.pk in having}
-            )
+            row.may = {action for action, having in may.items() if row.pk in having}
+            row.menu_items = self.menu_items(row, row.may)
         return change_list
 
     @display(description="")

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from executions_app import control
+from executions_app.admin_alert_quick import alerts_part
 from executions_app.selectors import executions_for, since, stats
 from groups_app.choices import ClientApproval
 from groups_app.labels import matches
@@ -105,6 +106,7 @@ class TaskDetailAdmin(TaskListAdmin):
             "hosts": hosts,
             "behind": sum(not host.holds for host in hosts),
             "form": form,
+            "alerts": alerts_part(who(request), task),
             "graph": graph_around(who(request), task),
             "parents": links_of(who(request), task),
             "may_replay": "trigger" in may

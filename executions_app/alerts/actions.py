@@ -1,4 +1,4 @@
-"""All that people do with alerts, rules, channels and silences. Everything is audited."""
+"""All that people do with alerts, rules and channels; silences are in silences.py. Everything is audited."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from quartzflow.errors import Conflict, InvalidInput, NotAllowed
 from quartzflow.permissions import User, check, check_create
 
 from . import channels, sources
-from .checks import check_channel, check_rule, check_silence
-from .choices import AlertState
-from .models import Alert, AlertChannel, AlertRule, AlertSilence
+from .checks import check_channel, check_rule
+from .choices import AlertState, ChannelKind, DeliveryState, Severity
+from .models import Alert, AlertChannel, AlertDelivery, AlertRule, AlertSilence
 from .selectors import alerts_for
 
 # Many-to-many fields by the names that bodies have for them.
@@ -27,32 +27,48 @@ LISTS = {
 }
 
 
-def do_save_channel(user: User, channel: AlertChannel | None, data: dict[str, Any]) -> AlertChannel:
-    """Make or change a channel; what is left out stays, so does a `config` field that is left out or empty.
+def checked_channel(
+    user: User, channel: AlertChannel | None, data: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """The columns that saving would store, and the configuration (None: stays). Nothing is written.
 
+    What is left out of `data` stays, so does a field of `config` that is left out or empty.
     Raises InvalidInput, NotAllowed, NotFound.
     """
-    _check_write(user, AlertChannel, channel)
+    check_write(user, AlertChannel, channel)
     if channel and data.get("kind", channel.kind) != channel.kind:
         raise InvalidInput({"kind": [_("A channel keeps its kind.")]})
-    plain = ("name", "is_enabled", "language", "rate_per_hour")
-    before = {name: getattr(channel, name) for name in plain} if channel else {}
     required = {} if channel else {"name": "", "kind": ""}
-    cleaned = check_channel({**required, **data})
-    row = channel or AlertChannel(created_by=user.get_username()[:150])
-    for name, value in cleaned.items():
-        setattr(row, name, value)
+    errors: dict[str, list[Any]] = {}
+    try:
+        cleaned = check_channel({**required, **data})
+        check_name(AlertChannel, channel, cleaned)
+    except InvalidInput as error:
+        errors = error.errors
+    kind = channel.kind if channel else str(data.get("kind", ""))
     config = None
-    if channel is None or data.get("config"):
+    if kind in ChannelKind.values and (channel is None or data.get("config")):
         config = data.get("config") or {}
         if channel is not None and isinstance(config, dict):
             config = {**_known_config(channel), **{key: value for key, value in config.items() if value}}
-        config, errors = channels.check_config(row.kind, config)
-        if errors:
-            raise InvalidInput(errors)
+        config, wrong = channels.check_config(kind, config)
+        errors |= wrong
+    if errors:
+        raise InvalidInput(errors)
+    return cleaned, config
+
+
+def do_save_channel(user: User, channel: AlertChannel | None, data: dict[str, Any]) -> AlertChannel:
+    """Make or change a channel. Raises InvalidInput, NotAllowed, NotFound."""
+    cleaned, config = checked_channel(user, channel, data)
+    plain = ("name", "is_enabled", "language", "rate_per_hour")
+    before = {name: getattr(channel, name) for name in plain} if channel else {}
+    row = channel or AlertChannel(created_by=user.get_username()[:150])
+    for name, value in cleaned.items():
+        setattr(row, name, value)
     with transaction.atomic():
         row.updated_at = timezone.now()
-        _save(row)
+        save(row)
         if config is not None:
             row.ciphertext = channels.seal(row.pk, config)
             row.save(update_fields=["ciphertext"])
@@ -66,6 +82,14 @@ def do_save_channel(user: User, channel: AlertChannel | None, data: dict[str, An
     return row
 
 
+def do_switch_channel(user: User, channel: AlertChannel, *, on: bool) -> None:
+    """Let a channel take messages, or none. Raises NotAllowed, NotFound."""
+    check(user, channel, "change")
+    with transaction.atomic():
+        if AlertChannel.objects.filter(pk=channel.pk, is_enabled=not on).update(is_enabled=on):
+            record(user, "alert_channel.update", channel, {"is_enabled": [not on, on]})
+
+
 def _known_config(channel: AlertChannel) -> dict[str, str]:
     try:
         return channels.config_of(channel)
@@ -74,33 +98,58 @@ def _known_config(channel: AlertChannel) -> dict[str, str]:
 
 
 def do_test_channel(user: User, channel: AlertChannel) -> None:
-    """Send a test message now. Raises Conflict with what went wrong, NotAllowed, NotFound."""
+    """Send a test message now, and note it with the channel's messages.
+
+    Raises Conflict with what went wrong, NotAllowed, NotFound.
+    """
     check(user, channel, "change")
     record(user, "alert_channel.test", channel)
     with override(channel.language):
         message = channels.Message(
             _("Test of Quartz-Flow"),
             _("This is a test of the channel “%(name)s”. Alerts arrive here.") % {"name": channel.name},
-            {"id": None, "severity": "info", "alert": None},
+            {"id": None, "severity": Severity.INFO.value, "alert": None},
         )
+    error = ""
     try:
         channels.send(channel, message)
-    except channels.SendFailed as error:
-        raise Conflict(str(error)) from None
+    except channels.SendFailed as failure:
+        error = str(failure)
+    AlertDelivery.objects.create(
+        channel=channel,
+        title=message.title,
+        body=message.body,
+        severity=Severity.INFO,
+        state=DeliveryState.FAILED if error else DeliveryState.SENT,
+        attempts=1,
+        error=error[:300],
+        sent_at=None if error else timezone.now(),
+    )
+    if error:
+        raise Conflict(error)
 
 
-def do_save_rule(user: User, rule: AlertRule | None, data: dict[str, Any]) -> AlertRule:
-    """Make or change a rule; what is left out stays. In force everywhere within seconds.
+def checked_rule(user: User, rule: AlertRule | None, data: dict[str, Any]) -> dict[str, Any]:
+    """What saving would store; what is left out of `data` stays. Nothing is written.
 
     Raises InvalidInput, NotAllowed, NotFound.
     """
-    _check_write(user, AlertRule, rule)
+    check_write(user, AlertRule, rule)
     before = rule_data(rule) if rule else {"scope": "global"}
     required = {} if rule else {"name": "", "kind": ""}
     cleaned = check_rule(user, {**before, **required, **data})
+    check_name(AlertRule, rule, cleaned)
+    return cleaned
+
+
+def do_save_rule(user: User, rule: AlertRule | None, data: dict[str, Any]) -> AlertRule:
+    """Make or change a rule. In force everywhere within seconds. Raises InvalidInput, NotAllowed, NotFound."""
+    cleaned = checked_rule(user, rule, data)
+    before = rule_data(rule) if rule else {}
     row = rule or AlertRule(created_by=user.get_username()[:150])
+    row.updated_at = timezone.now()
     with transaction.atomic():
-        _store(row, cleaned)
+        store(row, cleaned)
         if rule is None:
             record(user, "alert_rule.create", row, rule_data(row))
         elif changes := difference(before, rule_data(row)):
@@ -110,20 +159,14 @@ def do_save_rule(user: User, rule: AlertRule | None, data: dict[str, Any]) -> Al
     return row
 
 
-def do_save_silence(user: User, silence: AlertSilence | None, data: dict[str, Any]) -> AlertSilence:
-    """Make or change a silence window. Raises InvalidInput, NotAllowed, NotFound."""
-    _check_write(user, AlertSilence, silence)
-    before = silence_data(silence) if silence else {"scope": "global"}
-    required = {} if silence else {"name": ""}
-    cleaned = check_silence(user, {**before, **required, **data})
-    row = silence or AlertSilence(created_by=user.get_username()[:150])
+def do_switch_rule(user: User, rule: AlertRule, *, on: bool) -> None:
+    """Let a rule make alerts, or none. Raises NotAllowed, NotFound."""
+    check(user, rule, "change")
     with transaction.atomic():
-        _store(row, cleaned)
-        if silence is None:
-            record(user, "alert_silence.create", row, silence_data(row))
-        elif changes := difference(before, silence_data(row)):
-            record(user, "alert_silence.update", row, changes)
-    return row
+        if AlertRule.objects.filter(pk=rule.pk, is_enabled=not on).update(is_enabled=on):
+            record(user, "alert_rule.update", rule, {"is_enabled": [not on, on]})
+        transaction.on_commit(sources.forget)
+    sources.forget()
 
 
 def do_delete_channel(user: User, channel: AlertChannel) -> None:
@@ -144,13 +187,6 @@ def do_delete_rule(user: User, rule: AlertRule) -> None:
         rule.delete()
         transaction.on_commit(sources.forget)
     sources.forget()
-
-
-def do_delete_silence(user: User, silence: AlertSilence) -> None:
-    check(user, silence, "delete")
-    with transaction.atomic():
-        record(user, "alert_silence.delete", silence)
-        silence.delete()
 
 
 def do_acknowledge(user: User, alert: Alert) -> None:
@@ -184,26 +220,34 @@ def _check_handle(user: User, alert: Alert) -> None:
         raise NotAllowed
 
 
-def _check_write(user: User, model: type[Model], row: Model | None) -> None:
+def check_write(user: User, model: type[Model], row: Model | None) -> None:
+    """Raises NotAllowed, NotFound."""
     if row is None:
         check_create(user, model)
     else:
         check(user, row, "change")
 
 
-def _store(row: AlertRule | AlertSilence, cleaned: dict[str, Any]) -> None:
+def check_name(model: Any, row: Model | None, cleaned: dict[str, Any]) -> None:
+    """Raise InvalidInput for a name that another row has."""
+    others = model.objects.exclude(pk=row.pk) if row else model.objects
+    if others.filter(name=cleaned.get("name")).exists():
+        raise InvalidInput({"name": [_("This name is taken.")]})
+
+
+def store(row: AlertRule | AlertSilence, cleaned: dict[str, Any]) -> None:
+    """Save the row and its lists, in the caller's transaction."""
     for name, value in cleaned.items():
         if name not in LISTS:
             setattr(row, name, value)
-    if isinstance(row, AlertRule):
-        row.updated_at = timezone.now()
-    _save(row)
+    save(row)
     for name, field in LISTS.items():
         if name in cleaned:
             getattr(row, field).set(cleaned[name])
 
 
-def _save(row: Model) -> None:
+def save(row: Model) -> None:
+    """Raises InvalidInput when somebody has taken the name just now."""
     try:
         with transaction.atomic():
             row.save()
@@ -220,16 +264,3 @@ def rule_data(rule: AlertRule) -> dict[str, Any]:
     return {name: getattr(rule, name) for name in plain} | {
         name: sorted(getattr(rule, field).values_list("pk", flat=True)) for name, field in LISTS.items()
     }
-
-
-def silence_data(silence: AlertSilence) -> dict[str, Any]:
-    """A silence as a body has it."""
-    found: dict[str, Any] = {
-        name: getattr(silence, name) for name in ("name", "scope", "begins", "ends", "weekdays", "zone")
-    }
-    for name in ("time_begins", "time_ends"):
-        value = getattr(silence, name)
-        found[name] = f"{value:%H:%M:%S}" if value else None
-    for name in ("task_ids", "group_ids"):
-        found[name] = sorted(getattr(silence, LISTS[name]).values_list("pk", flat=True))
-    return found

@@ -55,6 +55,7 @@ class Field:
     is_secret: bool = True
     required: bool = True
     pattern: str = r"[A-Za-z0-9_-]{8,128}"
+    address: str = ""  # pattern of the whole address that people copy from the vendor, with the value in it
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,25 @@ class Message:
 TOKEN = _lazy("Key of the robot's webhook")
 FIELDS: dict[str, tuple[Field, ...]] = {
     ChannelKind.DINGTALK: (
-        Field("token", _lazy("Access token of the robot")),
+        Field(
+            "token",
+            _lazy("Access token of the robot"),
+            address=r"https://oapi\.dingtalk\.com/robot/send\?access_token=([^&\s]+)",
+        ),
         Field("secret", _lazy("Signing secret"), required=False),
     ),
-    ChannelKind.WECOM: (Field("token", TOKEN),),
-    ChannelKind.FEISHU: (Field("token", TOKEN),),
+    ChannelKind.WECOM: (
+        Field("token", TOKEN, address=r"https://qyapi\.weixin\.qq\.com/cgi-bin/webhook/send\?key=([^&\s]+)"),
+    ),
+    ChannelKind.FEISHU: (
+        Field("token", TOKEN, address=r"https://open\.feishu\.cn/open-apis/bot/v2/hook/([^/?\s]+)"),
+    ),
     ChannelKind.SLACK: (
         Field(
             "token",
             _lazy("The three parts behind hooks.slack.com/services/"),
             pattern=r"[A-Za-z0-9]+/[A-Za-z0-9]+/[A-Za-z0-9]+",
+            address=r"https://hooks\.slack\.com/services/([^?\s]+)",
         ),
     ),
     ChannelKind.EMAIL: (
@@ -114,10 +124,14 @@ def check_config(
             continue
         if not isinstance(value, str) or not value.strip():
             errors[f"config.{field.name}"] = [_("This field is required.")]
-        elif not re.fullmatch(field.pattern, value.strip()):
+            continue
+        value = value.strip()
+        if field.address and (found := re.fullmatch(field.address, value)):
+            value = found.group(1)
+        if not re.fullmatch(field.pattern, value):
             errors[f"config.{field.name}"] = [_("Not of the right form.")]
         else:
-            cleaned[field.name] = value.strip()
+            cleaned[field.name] = value
     if "recipients" in cleaned and not errors:
         errors |= _check_recipients(cleaned["recipients"])
     if "url" in cleaned and not errors and look_up:
@@ -129,7 +143,7 @@ def check_config(
 
 
 def _recipients(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [part for part in re.split(r"[,;，；\s]+", text) if part]
 
 
 def _check_recipients(text: str) -> dict[str, list[Any]]:

@@ -98,7 +98,8 @@ RULE_FIELDS = (
     "repeat_minutes", "escalate_events", "escalate_minutes", "escalation_channel_ids", "title", "body",
 )  # fmt: skip
 SILENCE_FIELDS = (
-    "name", "scope", "task_ids", "group_ids", "begins", "ends", "weekdays", "time_begins", "time_ends", "zone",
+    "name", "reason", "scope", "task_ids", "group_ids", "begins", "ends", "weekdays", "time_begins", "time_ends",
+    "zone",
 )  # fmt: skip
 
 
@@ -146,6 +147,8 @@ def check_rule(user: User, data: dict[str, Any]) -> dict[str, Any]:
         if problem := templates.check(body.cleaned.get(name, "")):
             body.wrong(name, problem)
     kind = body.cleaned.get("kind")
+    if kind == Kind.AGENT_OFFLINE and body.cleaned.get("scope") == Scope.TASKS:
+        body.wrong("scope", _("A host belongs to no task: choose everything or host groups."))
     if kind in THRESHOLDS:
         least, most, default = THRESHOLDS[Kind(kind)]
         body.data = {**body.data, "threshold": body.data.get("threshold") or default}
@@ -162,6 +165,7 @@ def check_silence(user: User, data: dict[str, Any]) -> dict[str, Any]:
     """Once (`begins`, `ends`) or every week (`weekdays`, `time_begins`, `time_ends`, `zone`)."""
     body = Checker(data, SILENCE_FIELDS)
     body.text("name", 64, required=True)
+    body.text("reason", 256)
     check_scope(user, body)
     for name in ("begins", "ends"):
         body.cleaned[name] = _moment(body, name)

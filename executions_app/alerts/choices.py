@@ -39,6 +39,14 @@ class Scope(models.TextChoices):
     GROUPS = "groups", _("Some host groups")
 
 
+class SilenceState(models.TextChoices):
+    """How a silence window stands at a moment."""
+
+    NOW = "now", _("Silent now")
+    LATER = "later", _("Later")
+    OVER = "over", _("Over")
+
+
 class Severity(models.TextChoices):
     INFO = "info", _("Information")
     WARNING = "warning", _("Warning")

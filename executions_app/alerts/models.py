@@ -81,6 +81,7 @@ class AlertSilence(models.Model):
     """A time in which alerts are noted and nobody is told: once from `begins` to `ends`, or every week."""
 
     name = models.CharField(_("name"), max_length=64, unique=True)
+    reason = models.CharField(_("reason"), max_length=256, blank=True)
     scope = models.CharField(_("concerns"), max_length=8, choices=Scope, default=Scope.ALL)
     tasks = models.ManyToManyField(
         Task, db_table="tb_alert_silence_task", blank=True, related_name="alert_silences"

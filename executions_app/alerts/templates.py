@@ -10,7 +10,7 @@ from django.utils.translation import override
 
 from ..choices import FailureReason
 from .choices import Kind
-from .models import Alert
+from .models import Alert, AlertRule
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 MAX_TITLE = 200  # characters
@@ -66,6 +66,37 @@ def message(alert: Alert, language: str, *, escalated: bool = False) -> tuple[st
         if escalated:
             title = _("Escalated: %(title)s") % {"title": title}
         return title[:300], fill(alert.rule.body, alert) if alert.rule.body else _body(alert)
+
+
+def preview(rule: AlertRule, task_name: str, language: str) -> tuple[str, str]:
+    """The message that a rule's first alert would be, with examples for what only an alert knows. Nothing is stored."""
+    of_host, without_host = rule.kind == Kind.AGENT_OFFLINE, rule.kind in _WITHOUT_HOST
+    now = timezone.now()
+    alert = Alert(
+        pk=1,
+        rule=rule,
+        kind=rule.kind,
+        severity=rule.severity,
+        task_id=None if of_host else 1,
+        task_name="" if of_host else task_name,
+        client_id="" if without_host else "web-1",
+        execution=None if of_host or rule.kind == Kind.MISSED_FIRING else 1001,
+        reason=_REASONS.get(rule.kind, ""),
+        seconds=rule.threshold,
+        count=1,
+        first_at=now,
+        last_at=now,
+    )
+    return message(alert, language)
+
+
+_WITHOUT_HOST = (Kind.MISSED_FIRING, Kind.NO_ONLINE_CLIENT)
+_REASONS: dict[str, str] = {
+    Kind.FAILURE: FailureReason.EXIT_CODE.value,
+    Kind.CONSECUTIVE: FailureReason.EXIT_CODE.value,
+    Kind.TIMEOUT: FailureReason.TIMEOUT.value,
+    Kind.NO_ONLINE_CLIENT: FailureReason.NO_ONLINE_CLIENT.value,
+}
 
 
 def _title(alert: Alert) -> str:

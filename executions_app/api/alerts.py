@@ -9,7 +9,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions_app.alerts import actions, selectors
+from executions_app.alerts import actions, selectors, silences
 from executions_app.alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule, AlertSilence
 from quartzflow.api.fields import ModelSerializer
 from quartzflow.api.filters import IntegerFilter
@@ -139,7 +139,7 @@ class AlertSilenceSerializer(ModelSerializer[AlertSilence]):
     class Meta:
         model = AlertSilence
         fields = [
-            "id", "name", "scope", "task_ids", "group_ids", "begins", "ends", "weekdays", "time_begins",
+            "id", "name", "reason", "scope", "task_ids", "group_ids", "begins", "ends", "weekdays", "time_begins",
             "time_ends", "zone", "created_by", "created_at",
         ]  # fmt: skip
 
@@ -148,6 +148,7 @@ class AlertSilenceWriteSerializer(WriteSerializer):
     """Once (begins, ends) or every week (weekdays, time_begins, time_ends, zone)."""
 
     name = serializers.CharField(required=False)
+    reason = serializers.CharField(required=False, allow_blank=True)
     scope = serializers.CharField(required=False)
     task_ids = _ids()
     group_ids = _ids()
@@ -232,8 +233,8 @@ class AlertSilenceViewSet(_Stored):
     serializer_class = AlertSilenceSerializer
     model = AlertSilence
     queryset = AlertSilence.objects.none()
-    save = staticmethod(actions.do_save_silence)
-    remove = staticmethod(actions.do_delete_silence)
+    save = staticmethod(silences.do_save_silence)
+    remove = staticmethod(silences.do_delete_silence)
 
 
 @_described(AlertChannelSerializer, AlertChannelWriteSerializer)

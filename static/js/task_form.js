@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { cronWords } from "./cron.js";
 import * as code from "./code_editor.js";
 import * as builder from "./cron_builder.js";
-import * as checks from "./form_checks.js";
+import * as parts from "./form_parts.js";
 import { on, subscribe } from "./live.js";
 import { newPill, setPill } from "./status.js";
 import * as suggest from "./suggest.js";
@@ -17,22 +17,13 @@ const SCHEDULE = ["schedule_type", "cron_expr", "interval_seconds", "run_at", "t
 
 function value(name) {
   if (name === "has_dependencies") return $$("#dependency-rows .dependency-row").length > 1 ? "several" : "";
-  const found = form.elements[name];
-  if (!found) return "";
-  if (found.type === "checkbox") return found.checked ? "on" : "off";
-  return found.value;
+  return parts.valueOf(form, name);
 }
 
 // --- what fits the choice ---
 
 function fit() {
-  for (const element of $$("[data-when]", form)) {
-    const [name, values] = element.dataset.when.split(":");
-    element.hidden = !values.split(",").includes(value(name));
-  }
-  for (const label of $$(".segments label, .check-cards label", form)) {
-    label.classList.toggle("checked", $("input", label).checked);
-  }
+  parts.fit(form, value);
   findGroups();
   countHosts();
 }
@@ -58,7 +49,7 @@ function countHosts() {
 
 // --- tasks that it runs after ---
 
-function startDependencies() {
+function startDependencies(page) {
   const add = $("#add-dependency");
   if (!add) return;
   const rows = $("#dependency-rows");
@@ -71,8 +62,7 @@ function startDependencies() {
     const button = event.target.closest("[data-remove-row]");
     if (!button) return;
     button.closest(".dependency-row").remove();
-    changed = true;
-    fit();
+    page.touch();
     add.focus();
   });
 }
@@ -159,42 +149,6 @@ function startRecent() {
   subscribe({ tasks: [Number(list.dataset.task)], executions: $$("[data-execution]", list).map((pill) => Number(pill.dataset.execution)) });
 }
 
-// Safari 14 does not know the selector and throws.
-function focusVisible(element) {
-  try {
-    return element.matches(":focus-visible");
-  } catch (error) {
-    return true;
-  }
-}
-
-let changed = false;
-const inline = checks.start(form, form.dataset.check);
-
-form.addEventListener("input", (event) => {
-  changed = true;
-  fit();
-  if (SCHEDULE.includes(event.target.name)) previewSoon();
-});
-form.addEventListener("change", (event) => {
-  fit();
-  if (SCHEDULE.includes(event.target.name)) preview();
-});
-form.addEventListener("focusout", (event) => {
-  if (event.target.matches("input:not([type=radio]):not([type=checkbox]), textarea, select") && changed && event.target.name) inline.leave(event.target);
-});
-form.addEventListener("focusin", (event) => {
-  for (const label of $$(".segments label.focused", form)) label.classList.remove("focused");
-  if (event.target.matches(".segments input") && focusVisible(event.target)) event.target.closest("label").classList.add("focused");
-});
-form.addEventListener("submit", () => {
-  changed = false;
-  const button = $(".submit-row .button-primary", form);
-  button.setAttribute("aria-busy", "true");
-});
-window.addEventListener("beforeunload", (event) => {
-  if (changed) event.preventDefault();
-});
 function useCron(expression) {
   const input = form.elements.cron_expr;
   input.value = expression;
@@ -207,10 +161,14 @@ for (const area of $$("[data-code]", form)) code.start(area);
 builder.start(useCron);
 suggest.start(form);
 testRun.start(form);
-startDependencies();
+const page = parts.start(form, {
+  check: form.dataset.check,
+  refit: fit,
+  onChange: (event) => {
+    if (SCHEDULE.includes(event.target.name)) (event.type === "change" ? preview : previewSoon)();
+  },
+});
+startDependencies(page);
 startParams();
-fit();
 preview();
 startRecent();
-const errors = $("#form-errors");
-if (errors) errors.focus();

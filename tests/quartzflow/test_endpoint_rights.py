@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 from executions_app.alerts import actions as alert_actions
 from executions_app.alerts import channels
 from executions_app.alerts.models import Alert
+from executions_app.alerts.silences import do_save_silence
 from executions_app.control import do_trigger_task
 from executions_app.full_log import FullLog
 from executions_app.models import Execution
@@ -111,7 +112,7 @@ def world(name: str) -> dict[str, Any]:
         last_at=execution.scheduled_time,
     )  # fmt: skip
     window = {"begins": "2026-01-01T00:00:00Z", "ends": "2026-01-02T00:00:00Z"}
-    silence = alert_actions.do_save_silence(admin, None, {"name": name, **window})
+    silence = do_save_silence(admin, None, {"name": name, **window})
     hidden = do_create_secret(admin, {"name": name.upper(), "value": "s3cret-value"})
     replay = do_start_replay(admin, task, people.at(2026, 1, 1), people.at(2026, 1, 1, 0, 5))
     return {

@@ -8,11 +8,12 @@ from django.utils import timezone
 
 from executions_app import endings, missing
 from executions_app.alerts import sources
-from executions_app.alerts.actions import do_acknowledge, do_resolve, do_save_rule, do_save_silence
+from executions_app.alerts.actions import do_acknowledge, do_resolve, do_save_rule
 from executions_app.alerts.choices import AlertState, DeliveryState
 from executions_app.alerts.evaluation import evaluate
 from executions_app.alerts.matching import is_silent
 from executions_app.alerts.models import Alert, AlertDelivery, AlertEvent, AlertSilence
+from executions_app.alerts.silences import do_save_silence
 from executions_app.choices import FailureReason
 from executions_app.models import Execution, MissedFiring
 from groups_app.choices import ClientStatus
