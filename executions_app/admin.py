@@ -31,8 +31,6 @@ from .admin_alert_rules import AlertRuleAdmin
 from .admin_alert_silences import AlertSilenceAdmin
 from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
 from .admin_replays import ReplayAdmin
-from .admin_report_schedules import ReportScheduleAdmin
-from .admin_reports import ReportAdmin
 from .admin_runs import RunPageAdmin
 from .admin_scheduler import MissedFiringAdmin
 from .choices import ExecutionType, FailureReason
@@ -43,7 +41,7 @@ from .trials import TRIAL
 
 __all__ = [
     "AlertAdmin", "AlertChannelAdmin", "AlertDeliveryAdmin", "AlertRuleAdmin", "AlertSilenceAdmin", "ExecutionAdmin",
-    "MissedFiringAdmin", "ReplayAdmin", "ReportAdmin", "ReportScheduleAdmin",
+    "MissedFiringAdmin", "ReplayAdmin",
 ]  # fmt: skip
 
 MAX_SEARCHED_TASKS = 200
