@@ -17,36 +17,84 @@ log = structlog.get_logger(__name__)
 TASK_ID_DIGITS = 18  # what a BIGINT always holds
 COUNTS = ("success_count", "failure_count", "timeout_count", "cancelled_count")
 DURATIONS = ("total_duration_ms", "max_duration_ms", "min_duration_ms")
+REMOVED_COUNTS = ("removed_success", "removed_failure", "removed_timeout", "removed_cancelled")
+REMOVED_DURATIONS = ("removed_total_ms", "removed_max_ms", "removed_min_ms")
 
 
 def recount(client_id: str, day: date) -> None:
     """Count one host's ended executions of one day (UTC, by start; what never started by scheduled time) anew."""
+    _save(_counted(day, client_id), "agent_counts")
+
+
+def roll_up(day: date) -> None:
+    """Count the ended executions of one day anew: on all hosts, and those that no host took."""
+    _save(_counted(day))
+
+
+def day_of(start_time: datetime | None, scheduled_time: datetime) -> date:
+    """The day that an execution counts for."""
+    return (start_time or scheduled_time).astimezone(UTC).date()
+
+
+def _counted(day: date, client_id: str | None = None) -> list[DailyStats]:
+    """The counts of what is there, and of what retention has taken away.
+
+    One statement reads both, so that what is taken away at this moment is in one of them, and in one only.
+    """
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = begin + timedelta(days=1)
-    ended = Execution.objects.filter(client_id=client_id, status__in=TERMINAL).filter(
+    ended = Execution.objects.filter(status__in=TERMINAL).filter(
         Q(start_time__gte=begin, start_time__lt=end)
         | Q(start_time=None, scheduled_time__gte=begin, scheduled_time__lt=end)
     )
-    rows = [
-        DailyStats(client_id=client_id, day=day, **{k: v or 0 for k, v in found.items()})
-        for found in ended.order_by()
-        .values("task_id")
+    removed = DailyStats.objects.filter(day=day).exclude(**dict.fromkeys(REMOVED_COUNTS, 0))
+    if client_id is not None:
+        ended, removed = ended.filter(client_id=client_id), removed.filter(client_id=client_id)
+    there = (
+        ended.order_by()
+        .values_list("task_id", "client_id")
         .annotate(
-            success_count=Count("id", filter=Q(status=ExecutionStatus.SUCCESS)),
-            failure_count=Count("id", filter=Q(status=ExecutionStatus.FAILURE)),
-            timeout_count=Count("id", filter=Q(status=ExecutionStatus.TIMEOUT)),
-            cancelled_count=Count("id", filter=Q(status=ExecutionStatus.CANCELLED)),
-            total_duration_ms=Sum("duration"),
-            max_duration_ms=Max("duration"),
-            min_duration_ms=Min("duration"),
-            task_name=Max("task_name"),
+            name=Max("task_name"),
+            successes=Count("id", filter=Q(status=ExecutionStatus.SUCCESS)),
+            failures=Count("id", filter=Q(status=ExecutionStatus.FAILURE)),
+            timeouts=Count("id", filter=Q(status=ExecutionStatus.TIMEOUT)),
+            cancels=Count("id", filter=Q(status=ExecutionStatus.CANCELLED)),
+            total=Sum("duration"),
+            longest=Max("duration"),
+            shortest=Min("duration"),
         )
-    ]
+    )
+    gone = removed.order_by().values_list(
+        "task_id", "client_id", "task_name", *REMOVED_COUNTS, *REMOVED_DURATIONS
+    )
+    rows: dict[tuple[int, str], DailyStats] = {}
+    for task_id, host, name, *counts, total, longest, shortest in there.union(gone, all=True):
+        row = rows.setdefault(
+            (task_id, host), DailyStats(task_id=task_id, client_id=host, day=day, task_name=name)
+        )
+        for column, count in zip(COUNTS, counts, strict=True):
+            setattr(row, column, getattr(row, column) + count)
+        row.total_duration_ms += total or 0
+        row.max_duration_ms = max(row.max_duration_ms, longest or 0)
+        # 0 stands for none, too.
+        row.min_duration_ms = min(filter(None, (row.min_duration_ms, shortest)), default=0)
+    return list(rows.values())
+
+
+def is_partly_gone(day: date) -> bool:
+    """Whether executions of the day have been taken away."""
+    return DailyStats.objects.filter(day=day).exclude(**dict.fromkeys(REMOVED_COUNTS, 0)).exists()
+
+
+def _save(rows: list[DailyStats], *more: str) -> None:
     DailyStats.objects.bulk_create(
-        rows,
+        sorted(
+            rows, key=lambda row: (row.task_id, row.client_id)
+        ),  # in one order everywhere: rows are locked
+        batch_size=1000,
         update_conflicts=True,
         unique_fields=["task_id", "client_id", "day"],
-        update_fields=["task_name", *COUNTS, *DURATIONS, "agent_counts", "updated_at"],
+        update_fields=["task_name", *COUNTS, *DURATIONS, *more, "updated_at"],
     )
 
 

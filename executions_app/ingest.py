@@ -20,7 +20,7 @@ from quartzflow.bulk import update_from_values
 from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
 from quartzflow.metrics import metrics
 
-from .alone import insert_local, moment
+from .alone import count_late, insert_local, moment
 from .choices import SERVER_GUESSES, ExecutionType, FailureReason
 from .endings import after_end
 from .events import publish_executions, publisher
@@ -131,10 +131,13 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
     with transaction.atomic():
         known = _read({report.execution_id for report in reports})
         fresh = [r for r in reports if isinstance(r, Result) and r.execution_id not in known]
-        known |= _read(insert_local((r.client_id, r.message) for r in fresh))
+        late = count_late((r.client_id, r.message) for r in fresh)
+        known |= _read(insert_local((r.client_id, r.message) for r in fresh if r.execution_id not in late))
         mine: list[Report] = []
         for report in reports:
             row = known.get(report.execution_id)
+            if report.execution_id in late:
+                continue  # told once more, or too late to be a row; acknowledged all the same
             if row is None or row.client_id != report.client_id:
                 outcome.refused[report.execution_id] = "unknown execution"
                 if isinstance(report, Result):
@@ -150,7 +153,7 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
         changed |= ended
         grown = _save_outputs(mine, list(results.values()), known, started)
         after_end(changed)
-        outcome.committed = set(results)
+        outcome.committed = set(results) | late
         unwanted = [
             (r.client_id, r.execution_id, known[r.execution_id].failure_reason)
             for r in mine

@@ -30,6 +30,7 @@ __all__ = [
     "Execution",
     "ExecutionLog",
     "MissedFiring",
+    "RemovedExecution",
     "Replay",
     "Watermark",
 ]
@@ -251,7 +252,7 @@ class Watermark(models.Model):
 
 
 class DailyStats(models.Model):
-    """Counts of one task on one host on one day (UTC), recomputed from executions, never incremented."""
+    """Counts of one task on one host on one day (UTC), recomputed from executions and from what is gone of them."""
 
     task_id = models.BigIntegerField()
     task_name = models.CharField(max_length=128, blank=True)
@@ -264,6 +265,14 @@ class DailyStats(models.Model):
     total_duration_ms = models.BigIntegerField(default=0)
     max_duration_ms = models.IntegerField(default=0)
     min_duration_ms = models.IntegerField(default=0)
+    # What of these is no longer among the executions: taken away by retention, or too old to be entered.
+    removed_success = models.IntegerField(default=0)
+    removed_failure = models.IntegerField(default=0)
+    removed_timeout = models.IntegerField(default=0)
+    removed_cancelled = models.IntegerField(default=0)
+    removed_total_ms = models.BigIntegerField(default=0)
+    removed_max_ms = models.IntegerField(default=0)
+    removed_min_ms = models.IntegerField(default=0)
     # What the agent counted differently when it last reported this day; null: the same.
     agent_counts = models.JSONField(null=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -272,3 +281,17 @@ class DailyStats(models.Model):
         db_table = "tb_daily_stats"
         constraints = [models.UniqueConstraint(fields=["task_id", "client_id", "day"], name="uk_daily_stats")]
         indexes = [models.Index(fields=["day"], name="idx_daily_stats_day")]  # reports by time range
+
+
+class RemovedExecution(models.Model):
+    """The name of an execution that a host made by itself and that is gone: should the host tell of it again, it is
+    neither entered nor counted a second time. Hosts made few, and told of most only once."""
+
+    execution_id = models.CharField(primary_key=True, max_length=160)
+    removed_at = models.DateTimeField(db_index=True)  # forgetting
+
+    class Meta:
+        db_table = "tb_removed_execution"
+
+    def __str__(self) -> str:
+        return self.execution_id

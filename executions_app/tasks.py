@@ -12,7 +12,7 @@ from tasks_app import calendars
 from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
-from . import chains, control, limits, missing, replays
+from . import chains, control, limits, missing, replays, retention
 from .alerts import deliveries, evaluation, sources
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
@@ -80,6 +80,12 @@ def housekeeping() -> None:
 def _let_go() -> None:
     with transaction.atomic():
         limits.let_go()
+
+
+@shared_task(name="executions_app.retention.remove_old", ignore_result=True)
+def remove_old() -> None:
+    """Twice a minute: one step of taking away what has been kept for long enough."""
+    retention.remove_old()
 
 
 @shared_task(name=sources.EVALUATE, ignore_result=True)

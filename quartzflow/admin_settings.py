@@ -14,6 +14,8 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from executions_app.kept import what_is_kept
+
 from . import system_settings
 from .admin_base import ConsoleAdmin, who
 from .admin_site import site
@@ -100,7 +102,7 @@ class SettingsForm(forms.Form):
                 "size": "" if setting.kind in (list, str) else "half",
             }
             found.setdefault(setting.section, []).append(row)
-        return [{"label": SECTIONS[key], "rows": rows} for key, rows in found.items()]
+        return [{"key": key, "label": SECTIONS[key], "rows": rows} for key, rows in found.items()]
 
 
 @admin.register(SystemSetting, site=site)
@@ -155,6 +157,7 @@ class SystemSettingAdmin(ConsoleAdmin):
             "form": form,
             "may_change": may_change,
             "newest": newest,
+            "kept": what_is_kept(),
         }
         return TemplateResponse(request, "console/settings.html", context)
 

@@ -36,6 +36,7 @@ class Env:
     """The settings of one installation, checked. Its repr shows no secret: debug pages print settings."""
 
     data_dir: Path  # absolute
+    archive_dir: Path | None  # absolute; None: in the data directory
     http_host: str
     http_port: int
     quic_host: str
@@ -81,6 +82,14 @@ VARIABLES: dict[str, Variable] = {
         ROOT / "data",
         "Where all is kept that outlives a restart: database, keys, certificates, files, the local agent.",
         "`./data`",
+    ),
+    "archive_dir": Variable(
+        "QF_ARCHIVE_DIR",
+        read.directory,
+        None,
+        "Where executions and outputs go as files before they leave the database; with several machines, a directory"
+        " that all of them share.",
+        "`archive` in the data directory",
     ),
     "http_host": Variable(
         "QF_HTTP_HOST",

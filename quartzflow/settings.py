@@ -174,6 +174,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "remove-old": {
+        "task": "executions_app.retention.remove_old",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "refresh-calendars": {
         "task": "executions_app.tasks.refresh_calendars",
         "schedule": 3600.0,
@@ -204,6 +209,7 @@ QF_RECONNECT_GRACE = (
     90  # seconds without heartbeat in which a host that went offline still counts as a target
 )
 QF_PENDING_GRACE = 60  # seconds after its time in which an instruction may still start on an agent
+QF_ARCHIVE_DIR = ENV.archive_dir or QF_DATA_DIR / "archive"
 QF_CHAINS_KEPT = 90  # days that the links between runs of dependent tasks are kept
 QF_MAX_RUNNING = ENV.max_running  # executions that run at once in the whole system; what is beyond waits
 QF_MAX_RUNNING_PER_CLIENT = ENV.max_running_per_host  # the same on one host, of all tasks together

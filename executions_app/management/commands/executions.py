@@ -4,7 +4,7 @@ import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from executions_app import control
+from executions_app import archive, control
 from executions_app.models import Execution
 from executions_app.selectors import executions_for, log_of, may_read_log
 from quartzflow.errors import NotAllowed
@@ -36,13 +36,17 @@ WATCHED = 2000  # executions whose changes are followed at once
 
 
 class Command(OperatorCommand):
-    help = "Show executions, follow them as they happen, read the output of one, cancel some."
+    help = (
+        "Show executions, follow them as they happen, read the output of one, cancel some, read the archive."
+    )
     examples = """
   manage.py executions list --task backup --status failure --since 24h
   manage.py executions tail --task backup          # goes on until Ctrl-C
   manage.py executions tail --json | jq .status
   manage.py executions log 4711
   manage.py executions cancel 4711 4712
+  manage.py executions archive --check
+  manage.py executions archive --day 2026-01-31 --kind outputs | jq -r .log.output
 """
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -69,7 +73,16 @@ class Command(OperatorCommand):
         for verb in (show, output):
             verb.add_argument("id", type=int)
         cancel.add_argument("ids", type=int, nargs="+", metavar="ID")
-        every = (listing, tail, show, output, cancel)
+        archived = verbs.add_parser(
+            "archive", help="show the files of what has left the database, or a day's lines"
+        )
+        archived.add_argument("--check", action="store_true", help="compare each file with its checksum")
+        archived.add_argument("--day", type=date.fromisoformat, help="print its lines: 2026-01-31, in UTC")
+        archived.add_argument(
+            "--kind", choices=archive.KINDS, default=archive.EXECUTIONS, help="of the lines (%(default)s)"
+        )
+        archived.add_argument("--id", type=int, help="only the line of the execution of this number")
+        every = (listing, tail, show, output, cancel, archived)
         add_json(*every)
         add_user(*every)
 
@@ -80,6 +93,7 @@ class Command(OperatorCommand):
             "show": self._show,
             "log": self._log,
             "cancel": self._cancel,
+            "archive": self._archive,
         }
         options["user"] = acting_user(options["user"])
         verbs[options["verb"]](**options)
@@ -135,6 +149,34 @@ class Command(OperatorCommand):
         control.do_cancel_executions(user, rows)
         ended = Execution.objects.filter(pk__in=ids).order_by("id")
         write_rows(self.stdout, [shown(row) for row in ended], COLUMNS, as_json=rest["json"])
+
+    def _archive(
+        self, user: User, check: bool, day: date | None, kind: str, id: int | None, **rest: Any
+    ) -> None:
+        if not (user.has_perm("executions_app.view_execution") and user.has_perm("tasks_app.view_logs_task")):
+            raise NotAllowed
+        if day is not None:
+            self._print_lines(day, kind, id)
+            return
+        rows = [
+            {"file": file.path.name, "day": str(file.day), "kind": file.kind, "bytes": file.size}
+            | ({"check": archive.check(file) or "ok"} if check else {})
+            for file in archive.files()
+        ]
+        columns = ("file", "day", "kind", "bytes", *(["check"] if check else []))
+        write_rows(self.stdout, rows, columns, as_json=rest["json"])
+        if any(row.get("check", "ok") != "ok" for row in rows):
+            raise CommandError("some files are not as they were written")
+
+    def _print_lines(self, day: date, kind: str, id: int | None) -> None:
+        if not archive.files(day, kind):
+            raise CommandError(f"the archive has no {kind} of {day}")
+        try:
+            for found in archive.read(day, kind):
+                if id in (None, found["id"]):
+                    self.stdout.write(json.dumps(found, ensure_ascii=False))
+        except archive.Damaged as error:
+            raise CommandError(str(error)) from None
 
 
 class Follower:
