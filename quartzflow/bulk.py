@@ -26,21 +26,11 @@ def update_from_values(
     name the table's columns as `t.` and the new values as `v.`: it must never hold anything from outside.
     With `returning`, the named fields of the rows that did change come back.
     """
-    connection = connections[DEFAULT_DB_ALIAS]  # not its proxy: every value asks it several things
+    connection = connections[DEFAULT_DB_ALIAS]
     meta: Any = model._meta
     fields = [meta.get_field(name) for name in (*key, *columns)]
     quote = connection.ops.quote_name
     names = [field.column for field in fields]
-    types = [
-        field.rel_db_type(connection) if field.is_relation else field.cast_db_type(connection)
-        for field in fields
-    ]
-    # PostgreSQL takes an untyped NULL or text for the column's type only with a cast.
-    values = (
-        "("
-        + ", ".join(f"CAST(%s AS {type_})" if connection.vendor == "postgresql" else "%s" for type_ in types)
-        + ")"
-    )
     sets = ", ".join(f"{quote(name)} = v.{quote(name)}" for name in names[len(key) :])
     match = " AND ".join(f"t.{quote(name)} = v.{quote(name)}" for name in names[: len(key)])
     table = quote(meta.db_table)
@@ -48,9 +38,9 @@ def update_from_values(
     prefix = "t." if connection.vendor == "postgresql" else ""
     changed: list[tuple] = []
     for start in range(0, len(rows), chunk):
-        part = rows[start : start + chunk]
+        new, parameters = _rows(connection, fields, rows[start : start + chunk])
         sql = (
-            f"WITH v({', '.join(map(quote, names))}) AS (VALUES {', '.join([values] * len(part))})"  # noqa: S608 - names from the model
+            f"WITH v({', '.join(map(quote, names))}) AS ({new})"  # noqa: S608 - names from the model
             f" UPDATE {table} AS t SET {sets} FROM v WHERE {match}"
         )
         if where:
@@ -59,11 +49,6 @@ def update_from_values(
             sql += " RETURNING " + ", ".join(
                 f"{prefix}{quote(meta.get_field(name).column)}" for name in returning
             )
-        parameters = [
-            field.get_db_prep_save(value, connection)
-            for row in part
-            for field, value in zip(fields, row, strict=True)
-        ]
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             if returning:
@@ -83,19 +68,39 @@ def insert_new(
     quote = connection.ops.quote_name
     fields = [field for field in meta.concrete_fields if not field.primary_key]
     names = ", ".join(quote(field.column) for field in fields)
-    row = "(" + ", ".join(["%s"] * len(fields)) + ")"
     key, pk = meta.get_field(conflict).column, meta.pk.column
     new: dict[Any, int] = {}
     for start in range(0, len(objects), chunk):
         part = objects[start : start + chunk]
+        values, parameters = _rows(
+            connection, fields, [[field.pre_save(obj, True) for field in fields] for obj in part]
+        )
         sql = (
-            f"INSERT INTO {quote(meta.db_table)} ({names}) VALUES {', '.join([row] * len(part))}"  # noqa: S608 - names from the model
+            f"INSERT INTO {quote(meta.db_table)} ({names}) {values}"
             f" ON CONFLICT ({quote(key)}) DO NOTHING RETURNING {quote(key)}, {quote(pk)}"
         )
-        parameters = [
-            field.get_db_prep_save(field.pre_save(obj, True), connection) for obj in part for field in fields
-        ]
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             new.update(cursor.fetchall())
     return new
+
+
+def _rows(connection: Any, fields: Sequence[Any], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """SQL that yields `rows` with the types of `fields`, and its parameters.
+
+    `connection` is not Django's proxy, which every value would ask several things.
+    """
+    columns = [
+        [field.get_db_prep_save(value, connection) for value in column]
+        for field, column in zip(fields, zip(*rows, strict=True), strict=True)
+    ]
+    if connection.vendor == "postgresql":
+        # An array for each column: as rows, 18,000 values took its driver 50 ms to put into one text.
+        types = [
+            field.rel_db_type(connection) if field.is_relation else field.cast_db_type(connection)
+            for field in fields
+        ]
+        return "SELECT * FROM unnest(" + ", ".join(f"CAST(%s AS {type_}[])" for type_ in types) + ")", columns  # noqa: S608 - types of the model
+    row = "(" + ", ".join(["%s"] * len(fields)) + ")"
+    parameters = [value for values in zip(*columns, strict=True) for value in values]
+    return "VALUES " + ", ".join([row] * len(rows)), parameters
