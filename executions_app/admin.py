@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -15,13 +16,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
-from groups_app.models import Client
+from groups_app.models import Client, Group
 from quartzflow.admin_base import pill, who
 from quartzflow.admin_site import site
+from quartzflow.durations import milliseconds
 from quartzflow.errors import Conflict, QuartzError
 from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import visible
-from quartzflow.templatetags.console import milliseconds, moment
+from quartzflow.templatetags.console import moment
 from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
@@ -31,17 +33,19 @@ from .admin_alert_rules import AlertRuleAdmin
 from .admin_alert_silences import AlertSilenceAdmin
 from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
 from .admin_replays import ReplayAdmin
+from .admin_report_schedules import ReportScheduleAdmin
+from .admin_reports import ReportAdmin
 from .admin_runs import RunPageAdmin
 from .admin_scheduler import MissedFiringAdmin
 from .choices import ExecutionType, FailureReason
 from .models import Execution
 from .retries import RETRYABLE, do_retry_executions
-from .selectors import since
+from .selectors import since, span_of
 from .trials import TRIAL
 
 __all__ = [
     "AlertAdmin", "AlertChannelAdmin", "AlertDeliveryAdmin", "AlertRuleAdmin", "AlertSilenceAdmin", "ExecutionAdmin",
-    "MissedFiringAdmin", "ReplayAdmin",
+    "MissedFiringAdmin", "ReplayAdmin", "ReportAdmin", "ReportScheduleAdmin",
 ]  # fmt: skip
 
 MAX_SEARCHED_TASKS = 200
@@ -72,14 +76,19 @@ class TimeFilter(admin.SimpleListFilter):
     parameter_name = "time"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        span = request.GET.get("time", "")
+        own = [(span, span.replace("..", " – ").replace("T", " "))] if span_of(span) else []
         return [
             ("hour", _("Last hour")),
             ("today", _("Today")),
             ("7", _("Last 7 days")),
             ("30", _("Last 30 days")),
+            *own,
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if (span := span_of(self.value() or "")) is not None:
+            return queryset.filter(scheduled_time__gte=span[0], scheduled_time__lt=span[1])
         starts = {
             "hour": lambda: timezone.now() - timedelta(hours=1),
             "today": lambda: since(1),
@@ -146,7 +155,13 @@ class ExecutionAdmin(RunPageAdmin):
         chosen = tasks_for(who(request)).filter(pk=int(task)).first() if task.isdigit() else None
         plain = not set(request.GET) - {"task__id__exact"}
         run = request.GET.get("run_id", "")
+        reason = request.GET.get("failure_reason__exact", "")
+        group = request.GET.get("group_id__exact", "")
         context = {
+            "chosen_reason": FailureReason(reason).label if reason in FailureReason.values else "",
+            "chosen_group": visible(who(request), Group.objects.filter(pk=int(group))).first()
+            if re.fullmatch(r"[0-9]{1,18}", group)
+            else None,
             "chosen_run": run,
             "chosen_run_url": reverse("admin:executions_app_run", args=[run])
             if run and "/" not in run

@@ -12,6 +12,7 @@ class ExecutionsAppConfig(AppConfig):
 
         from .alerts.channels import sealed_name
         from .models import AlertChannel
+        from .reports import declared  # noqa: F401 - its settings
 
         # What a channel knows is rotated and tested with the named secrets.
         secrets.also(

@@ -16,6 +16,7 @@ from .alerts.models import (
     AlertSilence,
 )
 from .choices import ExecutionType, FailureReason, Hold
+from .reports.models import Report, ReportMail, ReportSchedule
 
 __all__ = [
     "Alert",
@@ -32,6 +33,9 @@ __all__ = [
     "MissedFiring",
     "RemovedExecution",
     "Replay",
+    "Report",
+    "ReportMail",
+    "ReportSchedule",
     "Watermark",
 ]
 

@@ -1,10 +1,11 @@
 """All reads of executions that pages and API share."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any, TypedDict
 
 from django.db.models import Avg, Count, Q, QuerySet
 from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
 
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.permissions import User, visible
@@ -87,3 +88,26 @@ def since(days: int, now: datetime | None = None) -> datetime:
     """Midnight, in the current time zone, of the first of the last `days` days (1: today)."""
     local = timezone.localtime(now)
     return (local - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def span_of(text: str) -> tuple[datetime, datetime] | None:
+    """The time from A to B of `A..B` in the current time zone: days, both included, or moments such as
+    2026-01-31T08:00, the second one not. None for anything else."""
+    first, found, last = text.partition("..")
+    if not found:
+        return None
+    try:
+        days = parse_date(first), parse_date(last)
+        moments = parse_datetime(first), parse_datetime(last)
+    except ValueError:
+        return None
+    zone = timezone.get_current_timezone()
+    if days[0] and days[1]:
+        end = days[1] + timedelta(days=1)
+        return datetime.combine(days[0], time(), zone), datetime.combine(end, time(), zone)
+    if moments[0] and moments[1]:
+        begin, end_ = (
+            moment if moment.tzinfo else moment.replace(tzinfo=zone) for moment in moments if moment
+        )
+        return begin, end_
+    return None

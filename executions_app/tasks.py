@@ -16,6 +16,8 @@ from . import chains, control, limits, missing, replays, retention
 from .alerts import deliveries, evaluation, sources
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
+from .reports import building, mailing, schedules
+from .reports.actions import BUILD
 from .sweeps import expire_overdue
 
 log = structlog.get_logger(__name__)
@@ -108,3 +110,24 @@ def forget_old_alerts() -> None:
     """Every hour: drop events and messages that have been kept for long enough."""
     evaluation.forget_old_events()
     deliveries.forget_old_deliveries()
+
+
+@shared_task(name=BUILD, ignore_result=True)
+def build_reports() -> None:
+    """Somebody asked for a report: build what waits, and send what is built."""
+    building.build_waiting()
+    mailing.deliver()
+
+
+@shared_task(name="executions_app.reports.look", ignore_result=True)
+def look_for_reports() -> None:
+    """Every ten seconds: scheduled reports that are due; and whatever a lost message or a dead worker left undone."""
+    schedules.fire_due()
+    build_reports()
+
+
+@shared_task(name="executions_app.reports.forget", ignore_result=True)
+def forget_old_reports() -> None:
+    """Every hour: drop reports that have been kept for long enough."""
+    building.forget_old()
+    mailing.forget_old()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -24,12 +25,17 @@ from django.views.i18n import JavaScriptCatalog
 from . import admin_profile
 from .admin_overview import overview
 from .errors import InvalidInput
+from .permissions import User
 from .preferences import THEMES, check_preferences, do_save_preferences
 
 log = structlog.get_logger(__name__)
 YEAR = 365 * 24 * 3600  # seconds
 THEME_COOKIE = "qf_theme"
 MAX_REPORT = 8 * 1024  # bytes of one front-end error report
+
+
+# A permission's name, or a question that is asked of a user; "": everybody.
+Permission = str | Callable[[User], bool]
 
 
 class Section(NamedTuple):
@@ -66,10 +72,12 @@ class QuartzAdminSite(AdminSite):
     login_form = AuthenticationForm
     index_title = _lazy("Overview")
     # (section, label, icon, url name, permission) of pages that are no model's list; added by add_page().
-    _pages: ClassVar[list[tuple[str, Any, str, str, str]]] = []
+    _pages: ClassVar[list[tuple[str, Any, str, str, Permission]]] = []
 
-    def add_page(self, section: str, label: Any, icon: str, url_name: str, permission: str = "") -> None:
-        """Put a page that is no model's list into the side bar."""
+    def add_page(
+        self, section: str, label: Any, icon: str, url_name: str, permission: Permission = ""
+    ) -> None:
+        """Put a page that is no model's list into the side bar, for those with the permission."""
         self._pages.append((section, label, icon, url_name, permission))
 
     def navigation(self, request: HttpRequest) -> list[dict[str, Any]]:
@@ -77,16 +85,20 @@ class QuartzAdminSite(AdminSite):
         items: dict[str, list[tuple[int, Item]]] = {section.key: [] for section in SECTIONS}
         index = reverse("admin:index")
         items["work"].append((0, Item(self.index_title, "layout-dashboard", index, request.path == index)))
+        # A page of its own may lie below a model's list; it alone is where one is then.
+        below = any(request.path.startswith(reverse(page[3])) for page in self._pages)
         for model, model_admin in self._registry.items():
             section = getattr(model_admin, "section", "")
             if not section or not model_admin.has_view_permission(request):
                 continue
             url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
             label = getattr(model_admin, "nav_label", None) or model._meta.verbose_name_plural
-            item = Item(label, model_admin.icon, url, request.path.startswith(url))  # type: ignore[attr-defined]
+            here = request.path.startswith(url) and not below
+            item = Item(label, model_admin.icon, url, here)  # type: ignore[attr-defined]
             items[section].append((getattr(model_admin, "nav_order", 50), item))
         for section, label, icon, url_name, permission in self._pages:
-            if not permission or request.user.has_perm(permission):
+            user = cast(User, request.user)
+            if permission(user) if callable(permission) else not permission or user.has_perm(permission):
                 url = reverse(url_name)
                 items[section].append((60, Item(label, icon, url, request.path.startswith(url))))
         return [

@@ -139,7 +139,7 @@ VARIABLES: dict[str, Variable] = {
         "QF_MAIL_URL",
         read.url("smtp", "smtp+tls", "smtp+ssl"),
         "",
-        "The server that alerts by e-mail go through: `smtp+tls://USER:PASSWORD@HOST:587` (STARTTLS),"
+        "The server that alerts and reports by e-mail go through: `smtp+tls://USER:PASSWORD@HOST:587` (STARTTLS),"
         " `smtp+ssl://…@HOST:465` or `smtp://HOST:25`.",
         "no mail",
     ),

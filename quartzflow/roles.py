@@ -58,6 +58,10 @@ OPERATE = (
     "executions_app.add_alertsilence",
     "executions_app.change_alertsilence",
     "executions_app.delete_alertsilence",
+    "executions_app.view_reportschedule",
+    "executions_app.add_reportschedule",
+    "executions_app.change_reportschedule",
+    "executions_app.delete_reportschedule",
 )
 ADMINISTER = (
     *OPERATE,

@@ -169,6 +169,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "look-for-reports": {
+        "task": "executions_app.reports.look",
+        "schedule": 10.0,
+        "options": {"expires": 20},
+    },
+    "forget-old-reports": {
+        "task": "executions_app.reports.forget",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "forget-old": {
         "task": "quartzflow.tasks.forget_old",
         "schedule": 3600.0,
@@ -369,6 +379,8 @@ LOGGING = {
         # Their messages name credentials and addresses of channels; what went wrong is in ours.
         "apprise": {"level": "CRITICAL"},
         "urllib3": {"level": "WARNING"},
+        "weasyprint": {"level": "WARNING"},  # a line a page
+        "fontTools": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

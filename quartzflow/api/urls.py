@@ -13,6 +13,7 @@ from executions_app.api.alerts import (
 )
 from executions_app.api.full_log import full_log
 from executions_app.api.replays import MissedFiringViewSet, ReplayViewSet
+from executions_app.api.reports import ReportScheduleViewSet, ReportViewSet
 from executions_app.api.runs import RunViewSet
 from executions_app.api.views import ExecutionViewSet
 from groups_app.api.hosts import ClientViewSet, EnrollmentTokenViewSet
@@ -42,6 +43,8 @@ router.register("alerts", AlertViewSet, basename="alert")
 router.register("alert-rules", AlertRuleViewSet, basename="alert-rule")
 router.register("alert-channels", AlertChannelViewSet, basename="alert-channel")
 router.register("alert-silences", AlertSilenceViewSet, basename="alert-silence")
+router.register("reports", ReportViewSet, basename="report")
+router.register("report-schedules", ReportScheduleViewSet, basename="report-schedule")
 router.register("runs", RunViewSet, basename="run")
 router.register("audit", AuditViewSet, basename="audit")
 router.register("tokens", TokenViewSet, basename="token")

@@ -12,10 +12,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from quartzflow.durations import milliseconds
+
 ICON_SPRITE = "vendor/lucide-1.62.0/icons.svg"
 MESSAGE_ICONS = {"success": "circle-check", "error": "circle-alert", "warning": "triangle-alert"}
 
 register = template.Library()
+register.filter(milliseconds)
 
 
 @register.simple_tag
@@ -53,22 +56,6 @@ def value_text(value: Any) -> str:
 def as_json(value: Any) -> str:
     """For a data-* attribute that a script reads; the template escapes it."""
     return json.dumps(value, ensure_ascii=False)
-
-
-@register.filter
-def milliseconds(value: int | None) -> str:
-    """A duration in ms as people read it: 350 ms, 2.4 s, 3 m 05 s, 1 h 02 m."""
-    if value is None:
-        return "—"
-    if value < 1000:
-        return f"{value} ms"
-    seconds = value / 1000
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} m"
 
 
 @register.simple_tag

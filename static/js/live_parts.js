@@ -1,5 +1,6 @@
 // Pages with figures, live: when something changed, the page is fetched anew and its [data-part]s take the places of
-// the old ones, at most every few seconds. #live-parts says what to listen to: data-feed=on, data-task=ID.
+// the old ones, at most every few seconds. #live-parts says what to listen to: data-feed=on, data-task=ID; data-every=MS
+// for what no event tells of, as long as the page says so.
 import { $, $$ } from "./dom.js";
 import { on, subscribe } from "./live.js";
 
@@ -8,7 +9,16 @@ const IDLE = 60000; // ms; hosts come and go without an execution
 
 const settings = $("#live-parts").dataset;
 let timer = 0;
+let ticking = 0;
+let pace = 0; // ms
 let last = Date.now();
+
+function tick(every) {
+  if (every === pace) return;
+  pace = every;
+  window.clearInterval(ticking);
+  ticking = window.setInterval(soon, every);
+}
 
 async function refresh() {
   timer = 0;
@@ -22,6 +32,8 @@ async function refresh() {
   }
   if (!response.ok || response.redirected) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  const now = fresh.querySelector("#live-parts");
+  tick((now && Number(now.dataset.every)) || IDLE);
   for (const old of $$("[data-part]")) {
     const next = fresh.querySelector(`[data-part="${old.dataset.part}"]`);
     // Not under somebody's hands: an open table or a focused link would be lost.
@@ -31,12 +43,12 @@ async function refresh() {
 }
 
 function soon() {
-  if (!timer) timer = window.setTimeout(refresh, Math.max(300, last + EVERY - Date.now()));
+  if (!timer) timer = window.setTimeout(refresh, Math.max(300, last + Math.min(EVERY, pace) - Date.now()));
 }
 
 on("executions", soon);
 on("resumed", soon);
 document.addEventListener("qf:acted", soon);
-window.setInterval(soon, IDLE);
+tick(Number(settings.every) || IDLE);
 document.addEventListener("visibilitychange", () => !document.hidden && soon());
 subscribe({ feed: settings.feed === "on", tasks: settings.task ? [Number(settings.task)] : [] });

@@ -45,6 +45,7 @@ FILED = {
 WINDOW = {"begin": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:05:00Z"}
 CHANNEL = {"name": "new", "kind": "wecom", "config": {"token": "12345678"}}
 SILENCE = {"name": "new", "begins": "2026-01-01T00:00:00Z", "ends": "2026-01-02T00:00:00Z"}
+MAILED = {"name": "new", "recipients": ["ops@example.com"]}
 RULE = {"name": "new", "hostname": "db-*", "group_id": "{group}"}
 
 TABLE: dict[str, Row] = {
@@ -151,6 +152,21 @@ TABLE: dict[str, Row] = {
     "PUT /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=(), body={"zone": "UTC"}),
     "PATCH /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=(), body={"zone": "UTC"}),
     "DELETE /api/v1/alert-silences/{silence}": Row(OPERATORS, 404, 404, seeing=()),
+    # reports
+    "GET /api/v1/reports": lists(),
+    "POST /api/v1/reports": lists(body={"format": "pdf"}),
+    "GET /api/v1/reports/{report}": Row((), 404, 404, seeing=()),
+    "DELETE /api/v1/reports/{report}": Row((), 404, 404, seeing=()),
+    "POST /api/v1/reports/{report}/cancel": Row((), 404, 404, seeing=()),
+    "GET /api/v1/reports/{report}/download": Row((), 404, 404, seeing=()),
+    "GET /api/v1/report-schedules": lists(),
+    "POST /api/v1/report-schedules": Row(OPERATORS, 403, 403, body=MAILED),
+    "GET /api/v1/report-schedules/{reportschedule}": Row(OPERATORS, 404, 404, seeing=()),
+    "PUT /api/v1/report-schedules/{reportschedule}": Row(OPERATORS, 404, 404, seeing=(), body={"hour": 9}),
+    "PATCH /api/v1/report-schedules/{reportschedule}": Row(OPERATORS, 404, 404, seeing=(), body={"hour": 9}),
+    "DELETE /api/v1/report-schedules/{reportschedule}": Row(OPERATORS, 404, 404, seeing=()),
+    "POST /api/v1/report-schedules/{reportschedule}/send": Row(OPERATORS, 404, 404, seeing=()),
+    "GET /api/v1/report-schedules/{reportschedule}/mails": Row(OPERATORS, 404, 404, seeing=()),
     # the system
     "GET /api/v1/settings": Row(ADMINS, 403, 403),
     "PATCH /api/v1/settings": Row(ADMINS, 403, 403, body={}),

@@ -25,6 +25,7 @@ from executions_app.control import do_trigger_task
 from executions_app.full_log import FullLog
 from executions_app.models import Execution
 from executions_app.replays import do_start_replay
+from executions_app.reports.actions import do_request_report, do_save_schedule
 from groups_app.actions import do_create_enrollment_token
 from groups_app.models import Group
 from groups_app.rule_actions import do_save_rule
@@ -121,6 +122,8 @@ def world(name: str) -> dict[str, Any]:
         "replay": replay.pk, "entry": AuditEntry.objects.order_by("pk")[0].pk,
         "token": do_create_enrollment_token(admin, group)[0].pk, "secret": hidden.pk,
         "alert": alert.pk, "alertrule": alert_rule.pk, "alertchannel": channel.pk, "silence": silence.pk,
+        "report": do_request_report(admin, {}).pk,
+        "reportschedule": do_save_schedule(admin, None, {"name": name, "recipients": ["ops@example.com"]}).pk,
         "apitoken": do_create_token(admin, {"name": name, "scopes": ["read"]})[0].pk,
     }  # fmt: skip
 
