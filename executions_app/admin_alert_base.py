@@ -250,7 +250,9 @@ class AlertFormAdmin(FormPageAdmin):
     def switch_cell_of(self, obj: Any) -> str:
         """A switch for whoever may change the row, else how it stands."""
         if "change" not in obj.may:
-            return pill("success" if obj.is_enabled else "pending", _("On") if obj.is_enabled else _("Off"))
+            return pill(
+                "success" if obj.is_enabled else "pending", _("Enabled") if obj.is_enabled else _("Disabled")
+            )
         return format_html(
             '<button type="submit" role="switch" class="switch" form="row-action-form" formaction="{}"'
             ' aria-checked="{}" aria-label="{}"></button>',

@@ -26,8 +26,6 @@ from .alerts.models import AlertChannel, AlertDelivery
 
 SHOWN = 10  # messages, rules
 PLAIN = ("name", "is_enabled", "language", "rate_per_hour")
-KIND_ICONS = {ChannelKind.EMAIL: "inbox", ChannelKind.WEBHOOK: "globe"}
-CHAT_ICON = "users"
 HELP: dict[tuple[str, str], Any] = {
     (ChannelKind.DINGTALK, "token"): _lazy(
         "In the group: settings, robots, custom robot. Paste the whole webhook address, or what follows access_token=."
@@ -241,9 +239,6 @@ class AlertChannelAdmin(AlertFormAdmin):
         for delivery in sent:
             delivery.color = SENT_COLORS[DeliveryState(delivery.state)]
         return {
-            "kind_icons": {
-                value: KIND_ICONS.get(ChannelKind(value), CHAT_ICON) for value in ChannelKind.values
-            },
             "no_mail": not settings.QF_MAIL,
             "rules": list(rules),
             "deliveries": sent,

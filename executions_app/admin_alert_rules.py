@@ -65,7 +65,7 @@ class RuleForm(ScopeForm):
     is_enabled = forms.BooleanField(label=_lazy("Enabled"), required=False, initial=True)
     severity = forms.ChoiceField(label=_lazy("Severity"), choices=Severity.choices, widget=forms.RadioSelect)
     kind = ExplainedChoice(
-        label=_lazy("When"), choices=Kind.choices,
+        label=_lazy("Event"), choices=Kind.choices,
         explanations={
             Kind.FAILURE: _lazy("Each execution that ends with an error. Those of one task are one alert."),
             Kind.TIMEOUT: _lazy("Each execution that was ended because it took too long."),
@@ -307,7 +307,7 @@ def condition(rule: AlertRule) -> str:
     """What a rule is about, in short."""
     words = str(rule.get_kind_display())
     if rule.kind == Kind.CONSECUTIVE:
-        return f"{words} · {rule.threshold}"
+        return words + " · " + _("%(count)s times") % {"count": rule.threshold}
     if rule.kind in THRESHOLDS:
         return words + " · " + _("%(count)s s") % {"count": rule.threshold}
     return words

@@ -51,7 +51,7 @@ class SilenceForm(ScopeForm):
         required=False,
         help_text=_lazy("Empty: made of what it silences, and until when."),
     )
-    window = forms.ChoiceField(label=_lazy("How long"), widget=forms.RadioSelect)
+    window = forms.ChoiceField(label=_lazy("For how long from now on, or when"), widget=forms.RadioSelect)
     begins = WallClock(label=_lazy("From"))
     ends = WallClock(label=_lazy("Until"))
     weekdays = forms.TypedMultipleChoiceField(
@@ -82,7 +82,7 @@ class SilenceForm(ScopeForm):
                 initial |= {"window": SPAN, "zone": here}
                 initial |= {name: timezone.localtime(getattr(silence, name)) for name in ("begins", "ends")}
         super().__init__(data, initial=initial)
-        quick = [(str(hours), _("%(time)s from now") % {"time": hours_in_words(hours)}) for hours in HOURS]
+        quick = [(str(hours), hours_in_words(hours)) for hours in HOURS]
         self.choose("window", [*quick, (SPAN, _("From – until")), (WEEKLY, _("Every week"))])
         zone, zones = initial["zone"], ["UTC", *time_zones()]
         self.choose("zone", [(name, name) for name in (zones if zone in zones else [zone, *zones])])

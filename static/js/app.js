@@ -63,6 +63,8 @@ function startSidebar() {
   const sidebar = $("#sidebar");
   if (!sidebar) return;
   const button = $(".topbar-menu");
+  const here = $("[aria-current]", sidebar);
+  if (here) here.scrollIntoView({ block: "nearest" });
   const set = (open) => {
     sidebar.classList.toggle("open", open);
     $(".sidebar-shade").hidden = !open;

@@ -38,6 +38,17 @@ PAGES = {
     "assignment rules": "/console/groups_app/assignmentrule/",
     "assignment rule": "/console/groups_app/assignmentrule/{rule}/change/",
     "applying rules": "/console/groups_app/assignmentrule/apply/",
+    "alerts": "/console/executions_app/alert/",
+    "alert rules": "/console/executions_app/alertrule/",
+    "alert rule": "/console/executions_app/alertrule/{alertrule}/change/",
+    "new alert rule": "/console/executions_app/alertrule/add/?task={task}",
+    "alert channels": "/console/executions_app/alertchannel/",
+    "alert channel": "/console/executions_app/alertchannel/{channel}/change/",
+    "new alert channel": "/console/executions_app/alertchannel/add/",
+    "silences": "/console/executions_app/alertsilence/",
+    "silence": "/console/executions_app/alertsilence/{silence}/change/",
+    "new silence": "/console/executions_app/alertsilence/add/",
+    "alert messages": "/console/executions_app/alertdelivery/",
     "users": "/console/auth/user/",
     "user": "/console/auth/user/{user}/change/",
     "new user": "/console/auth/user/add/",
@@ -66,6 +77,17 @@ def objects(stack: Stack) -> dict[str, int | str]:
             "cron_expr": "0 0 1 1 *", "group_ids": [group],
         }  # fmt: skip
         created = api.post("/tasks", json=task).json()["data"]["id"]
+        robot = {"name": "accessible", "kind": "wecom", "is_enabled": False, "config": {"token": "12345678"}}
+        channel = api.post("/alert-channels", json=robot).json()["data"]["id"]
+        told = {
+            "name": "accessible", "kind": "failure", "scope": "tasks", "task_ids": [created], "channel_ids": [channel],
+        }  # fmt: skip
+        alert_rule = api.post("/alert-rules", json=told).json()["data"]["id"]
+        window = {
+            "name": "accessible", "weekdays": [0], "time_begins": "00:00", "time_ends": "23:00", "scope": "tasks",
+            "task_ids": [created],
+        }  # fmt: skip
+        silence = api.post("/alert-silences", json=window).json()["data"]["id"]
         fired = api.post(f"/tasks/{created}/trigger", json={}).json()["data"]
         days = {"name": "accessible", "timezone": "UTC", "rules": {"working_days": "week"}}
         calendar = api.post("/calendars", json=days).json()["data"]["id"]
@@ -83,6 +105,9 @@ def objects(stack: Stack) -> dict[str, int | str]:
         "execution": fired["execution_id"],
         "run": fired["run_id"],
         "calendar": calendar,
+        "alertrule": alert_rule,
+        "channel": channel,
+        "silence": silence,
         "rule": ruled,
         "group": group,
         "client": 1,
