@@ -25,7 +25,7 @@ from quartzflow.permissions import User, visible
 from tasks_app.models import Task
 
 from .alerts.choices import Scope, Severity
-from .alerts.models import AlertRule, AlertSilence
+from .alerts.models import AlertChannel, AlertRule, AlertSilence
 
 SEVERITY_COLORS = {Severity.INFO: "pending", Severity.WARNING: "timeout", Severity.CRITICAL: "failure"}
 SHOWN_NAMES = 2  # tasks or groups of a row
@@ -72,19 +72,30 @@ class AlertForm(forms.Form):
             for text in texts:
                 self.add_error(name if name in self.fields else None, str(text))
 
-    def cards(self, name: str, notes: dict[Any, str] | None = None) -> list[dict[str, Any]]:
-        """For the template: the choices of a field as cards to check."""
-        chosen = {str(value) for value in self[name].value() or ()}
-        choices: Any = cast(forms.ChoiceField, self.fields[name]).choices
-        return [
-            {
-                "value": value,
-                "name": label,
-                "note": (notes or {}).get(value, ""),
-                "checked": str(value) in chosen,
-            }
-            for value, label in choices
-        ]
+
+def cards_of(form: forms.Form, name: str, notes: dict[Any, str] | None = None) -> list[dict[str, Any]]:
+    """For console/choice_cards.html: the choices of a field; a card may have a note below its name."""
+    chosen = {str(value) for value in form[name].value() or ()}
+    choices: Any = cast(forms.ChoiceField, form.fields[name]).choices
+    return [
+        {
+            "value": value,
+            "name": label,
+            "note": (notes or {}).get(value, ""),
+            "checked": str(value) in chosen,
+        }
+        for value, label in choices
+    ]
+
+
+def channel_notes(channels: Iterable[AlertChannel]) -> dict[Any, str]:
+    """What stands below the channels' names on their cards."""
+    return {
+        channel.pk: str(channel.get_kind_display())
+        if channel.is_enabled
+        else _("%(kind)s, switched off") % {"kind": channel.get_kind_display()}
+        for channel in channels
+    }
 
 
 class ScopeForm(AlertForm):
@@ -139,7 +150,7 @@ class ScopeForm(AlertForm):
             % {"online": group.online_count, "total": group.client_count}
             for group in self.groups
         }
-        return self.cards("group_ids", notes)
+        return cards_of(self, "group_ids", notes)
 
 
 def names_more(user: User, row: AlertRule | AlertSilence) -> bool:

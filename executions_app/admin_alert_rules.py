@@ -26,6 +26,8 @@ from .admin_alert_base import (
     AlertForm,
     AlertFormAdmin,
     ScopeForm,
+    cards_of,
+    channel_notes,
     names_more,
     scope_cell,
     seen_by,
@@ -149,19 +151,11 @@ class RuleForm(ScopeForm):
             "escalation_channel_ids": cleaned["escalation_channel_ids"],
         }
 
-    def channel_notes(self) -> dict[Any, str]:
-        return {
-            channel.pk: str(channel.get_kind_display())
-            if channel.is_enabled
-            else _("%(kind)s, switched off") % {"kind": channel.get_kind_display()}
-            for channel in self.channels
-        }
-
     def channel_cards(self) -> list[dict[str, Any]]:
-        return self.cards("channel_ids", self.channel_notes())
+        return cards_of(self, "channel_ids", channel_notes(self.channels))
 
     def escalation_cards(self) -> list[dict[str, Any]]:
-        return self.cards("escalation_channel_ids", self.channel_notes())
+        return cards_of(self, "escalation_channel_ids", channel_notes(self.channels))
 
 
 @admin.register(AlertRule, site=site)

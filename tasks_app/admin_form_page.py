@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -181,7 +182,9 @@ class TaskFormAdmin(TaskDetailAdmin):
         form = TaskForm(who(request), None, request.POST or None, like=like)
         if request.method == "POST" and form.is_valid():
             try:
-                task = actions.do_create_task(who(request), form.data_for_actions())
+                with transaction.atomic():
+                    task = actions.do_create_task(who(request), form.data_for_actions())
+                    form.save_alerts(who(request), task)
             except InvalidInput as error:
                 form.take_errors(error)
             else:
@@ -201,7 +204,9 @@ class TaskFormAdmin(TaskDetailAdmin):
                     # `task` takes the new values while they are checked; the page keeps showing the stored one.
                     changed = Task.objects.get(pk=task.pk)
                     force = form.cleaned_data["force"]
-                    control.do_update_task(who(request), changed, form.data_for_actions(), force=force)
+                    with transaction.atomic():
+                        control.do_update_task(who(request), changed, form.data_for_actions(), force=force)
+                        form.save_alerts(who(request), changed)
                 except InvalidInput as error:
                     form.take_errors(error)
                 except Conflict as error:

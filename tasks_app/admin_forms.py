@@ -1,6 +1,6 @@
 """The task form: one field per thing one can say about a task, instead of JSON.
 
-Its parts about the schedule and the executor are in admin_form_schedule and admin_form_executor.
+Its parts are in admin_form_schedule, admin_form_executor and admin_form_alerts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from quartzflow.permissions import User, visible
 from quartzflow.preferences import time_zones
 
 from .admin_fields import CODE, ExplainedChoice, NamedTexts, SelectorTexts, number
+from .admin_form_alerts import AlertsForm
 from .admin_form_executor import ExecutorForm
 from .admin_form_schedule import ScheduleForm
 from .choices import ConcurrencyPolicy, DependencyCondition, OfflinePolicy, Routing, TaskStatus
@@ -27,7 +28,7 @@ from .models import Calendar, Task
 __all__ = ["CODE", "NamedTexts", "TaskForm"]
 
 
-class TaskForm(ScheduleForm, ExecutorForm):
+class TaskForm(ScheduleForm, ExecutorForm, AlertsForm):
     """Checks shapes only; what is right for a task is decided by tasks_app.actions, in `data_for_actions()`'s terms."""
 
     name = forms.CharField(label=_lazy("Name"), max_length=128)
@@ -104,6 +105,7 @@ class TaskForm(ScheduleForm, ExecutorForm):
         if like and not task:
             initial |= {"name": _("%(name)s (copy)") % {"name": like.name[:100]}, "enabled": False}
         super().__init__(data, initial=initial)
+        self.take_channels(user, source)
         zones = time_zones()
         current = self.initial["timezone"]
         self._choose(
