@@ -32,6 +32,7 @@ from .admin_alert_channels import AlertChannelAdmin
 from .admin_alert_rules import AlertRuleAdmin
 from .admin_alert_silences import AlertSilenceAdmin
 from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
+from .admin_log_search import LogSearchAdmin
 from .admin_replays import ReplayAdmin
 from .admin_report_schedules import ReportScheduleAdmin
 from .admin_reports import ReportAdmin
@@ -45,7 +46,7 @@ from .trials import TRIAL
 
 __all__ = [
     "AlertAdmin", "AlertChannelAdmin", "AlertDeliveryAdmin", "AlertRuleAdmin", "AlertSilenceAdmin", "ExecutionAdmin",
-    "MissedFiringAdmin", "ReplayAdmin", "ReportAdmin", "ReportScheduleAdmin",
+    "LogSearchAdmin", "MissedFiringAdmin", "ReplayAdmin", "ReportAdmin", "ReportScheduleAdmin",
 ]  # fmt: skip
 
 MAX_SEARCHED_TASKS = 200

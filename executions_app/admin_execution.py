@@ -25,6 +25,7 @@ from tasks_app.selectors import tasks_for
 
 from .choices import ExecutionType, FailureReason
 from .models import Attempt, Execution
+from .retention import output_is_gone
 from .retries import RETRYABLE, do_retry_executions, do_retry_run
 from .selectors import executions_for, log_of, may_read_log
 
@@ -144,6 +145,7 @@ class ExecutionPageAdmin(ObjectPermissionAdmin):
             "trigger": ExecutionType(execution.execution_type).label,
             "reason": FailureReason(execution.failure_reason).label if execution.failure_reason else "",
             "log": log_of(execution) if may_read_log(who(request), execution) else None,
+            "log_gone": status not in LIVE and output_is_gone(execution),
             "facts_json": json.dumps(facts_of(execution), ensure_ascii=False),
             "attempts": attempts,
             "timeline": timeline(attempts),

@@ -30,7 +30,7 @@ def what_is_kept() -> list[Kept]:
     oldest = Execution.objects.order_by("pk").values_list("created_at", flat=True).first()
     output = ExecutionLog.objects.order_by("pk").values_list("execution__created_at", flat=True).first()
     return [
-        Kept(_("Executions"), oldest and oldest.date(), _count(Execution), False, _size(Execution)),
+        Kept(_("Execution records"), oldest and oldest.date(), _count(Execution), False, _size(Execution)),
         Kept(_("Outputs"), output and output.date(), _count(ExecutionLog), False, _size(ExecutionLog)),
         Kept(_("Daily statistics"), first, _count(DailyStats), False, _size(DailyStats)),
         Kept(

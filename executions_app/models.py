@@ -147,9 +147,13 @@ class ExecutionLog(models.Model):
     error_msg = models.TextField(blank=True)
     truncated = models.BooleanField(default=False)
     size = models.BigIntegerField(default=0, help_text="bytes of the whole output, which the agent keeps")
+    # Since when it is found by log search (log_search_index.py); whoever writes an output leaves it empty.
+    indexed_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "tb_execution_log"
+        # What is still to be indexed: few rows, whatever the table's size.
+        indexes = [models.Index(fields=["execution"], name="idx_log_waiting", condition=Q(indexed_at=None))]
 
     def __str__(self) -> str:
         return f"log of {self.execution_id}"

@@ -52,10 +52,11 @@ def save_outputs(
         # PostgreSQL stores no NUL in text.
         entry.output = entry.output.replace("\0", "�")
         entry.error_msg = entry.error_msg.replace("\0", "�")
+        entry.indexed_at = None
     ExecutionLog.objects.bulk_create(
         logs.values(),
         update_conflicts=True,
-        update_fields=["output", "error_msg", "truncated", "size"],
+        update_fields=["output", "error_msg", "truncated", "size", "indexed_at"],
         unique_fields=["execution"],
     )
     return grown

@@ -41,7 +41,7 @@ EXECUTIONS_DAYS: Setting[int] = register(
         default=90,
         minimum=0,
         maximum=3650,
-        label=_lazy("Executions"),
+        label=_lazy("Execution records"),
         unit=_lazy("days"),
         help=_lazy("Older ones are removed, with their attempts and outputs. 0: kept for ever."),
     )
@@ -145,6 +145,12 @@ def too_old(moment: datetime) -> bool:
     """Whether an execution of this time would have been taken away by now."""
     days = EXECUTIONS_DAYS.value
     return bool(days) and moment < midnight(days)
+
+
+def output_is_gone(execution: Execution) -> bool:
+    """Whether the execution is so old that its output was taken away, if it had one."""
+    days = OUTPUT_DAYS.value
+    return bool(days) and execution.created_at < midnight(days)
 
 
 def first_id_since(moment: datetime) -> int:

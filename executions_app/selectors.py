@@ -35,6 +35,20 @@ def may_read_log(user: User, execution: Execution) -> bool:
     return task is not None and user.has_perm(permission, task)
 
 
+def readable_tasks(user: User) -> list[int] | QuerySet[Task] | None:
+    """The tasks whose executions the user may see and whose logs the user may read; None: all, also of deleted ones."""
+    tasks = Task.objects.all()
+    every = user.has_perm("executions_app.view_execution"), user.has_perm("tasks_app.view_logs_task")
+    if all(every):
+        return None
+    if not every[0]:
+        tasks = visible(user, tasks)
+    if not every[1]:
+        tasks = visible(user, tasks, "view_logs_task")
+    few = list(tasks.order_by().values_list("pk", flat=True)[: MOST_NAMED + 1])
+    return few if len(few) <= MOST_NAMED else tasks.order_by()
+
+
 class LogText(TypedDict):
     """What the database holds of an execution's output."""
 

@@ -12,7 +12,7 @@ from tasks_app import calendars
 from tasks_app.configs import forget_old_changes
 from tasks_app.models import Task
 
-from . import chains, control, limits, missing, replays, retention
+from . import chains, control, limits, log_search_index, missing, replays, retention
 from .alerts import deliveries, evaluation, sources
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
@@ -88,6 +88,12 @@ def _let_go() -> None:
 def remove_old() -> None:
     """Twice a minute: one step of taking away what has been kept for long enough."""
     retention.remove_old()
+
+
+@shared_task(name="executions_app.log_search.index", ignore_result=True)
+def index_outputs() -> None:
+    """Every few seconds: bring outputs of executions that are over into the index of log search."""
+    log_search_index.bring_in()
 
 
 @shared_task(name=sources.EVALUATE, ignore_result=True)

@@ -184,6 +184,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "index-outputs": {
+        "task": "executions_app.log_search.index",
+        "schedule": 3.0,
+        "options": {"expires": 3},
+    },
     "remove-old": {
         "task": "executions_app.retention.remove_old",
         "schedule": 30.0,

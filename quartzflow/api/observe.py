@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions_app import log_search_index
 from executions_app.models import Execution, MissedFiring
 from groups_app.choices import ClientStatus
 from groups_app.models import Client
@@ -67,6 +68,12 @@ class State(Collector):
         yield GaugeMetricFamily("quartzflow_clients_online", "Hosts with an open session", value=online)
         missed = MissedFiring.objects.filter(resolved_at=None).count()
         yield GaugeMetricFamily("quartzflow_missed_firings", "Gaps in the schedules", value=missed)
+        waiting = log_search_index.state().waiting
+        yield GaugeMetricFamily(
+            "quartzflow_log_search_waiting",
+            "Outputs that log search does not know yet, 10000 at most",
+            value=waiting,
+        )
         try:
             counts, processes, queued = metrics.read_counts(), metrics.read_processes(), _queue_length()
         except redis.RedisError:

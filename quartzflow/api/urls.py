@@ -12,6 +12,7 @@ from executions_app.api.alerts import (
     AlertViewSet,
 )
 from executions_app.api.full_log import full_log
+from executions_app.api.log_search import LogSearchView
 from executions_app.api.replays import MissedFiringViewSet, ReplayViewSet
 from executions_app.api.reports import ReportScheduleViewSet, ReportViewSet
 from executions_app.api.runs import RunViewSet
@@ -65,6 +66,7 @@ class UnknownPath(APIView):
 
 urlpatterns = [
     re_path(r"^executions/(?P<pk>[^/.]+)/logs/full/?$", full_log, name="execution-full-log"),
+    re_path(r"^logs/search/?$", LogSearchView.as_view(), name="log-search"),
     re_path(r"^scheduler/?$", SchedulerView.as_view(), name="scheduler"),
     re_path(r"^settings/?$", SettingsView.as_view(), name="settings"),
     *router.urls,

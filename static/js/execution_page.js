@@ -50,14 +50,28 @@ function show(row) {
 let ended = page.live !== "on";
 let begun = null; // when the attempt that is shown began
 
+// From log search: ?find=TEXT&line=NUMBER. Stored text that comes again must not lose the place.
+const query = new URLSearchParams(window.location.search);
+let wanted = viewer && query.get("find") ? { text: query.get("find"), line: Number(query.get("line")) || 0 } : null;
+
+function showWanted() {
+  if (wanted) viewer.show(wanted.text, wanted.line);
+}
+
 function showOutput(message) {
-  if (message.snapshot) follower.snapshot(message.text, ended);
-  else follower.increment(message.offset, message.text);
+  if (message.snapshot) {
+    follower.snapshot(message.text, ended);
+    showWanted();
+  } else follower.increment(message.offset, message.text);
 }
 
 if (viewer) {
   follower = new LogFollower(viewer, $("#log-text").textContent, () => subscribe({ log: id }));
   startFullLog(viewer);
+  showWanted();
+  for (const type of ["wheel", "keydown", "pointerdown"]) {
+    $("#log").addEventListener(type, () => (wanted = null), { passive: true });
+  }
   on("output", (message) => message.execution === id && showOutput(message));
 }
 function take(rows) {

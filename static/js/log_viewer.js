@@ -175,6 +175,18 @@ export class LogViewer {
     this.count();
   }
 
+  /** Search for this, and go to the line of this number (from 1), or to the first match. */
+  show(query, number) {
+    this.control("search").value = query;
+    this.follow(false);
+    this.search(query);
+    const line = this.lines[number - 1];
+    const place = this.hits.indexOf(line);
+    this.at = Math.max(place, 0) - 1; // the first match where the line has none that is seen
+    this.go(1);
+    if (!this.hits.length && line) line.element.scrollIntoView({ block: "center" });
+  }
+
   count() {
     const element = this.control("count");
     if (!this.query) element.textContent = "";

@@ -83,6 +83,7 @@ TABLE: dict[str, Row] = {
     # executions
     "GET /api/v1/executions": lists(),
     "GET /api/v1/executions/stats": lists(),
+    "GET /api/v1/logs/search?q=needle": lists(),
     "GET /api/v1/executions/{execution}": Row(VIEWERS, 404),
     "GET /api/v1/executions/{execution}/logs": Row(VIEWERS, 404),
     "GET /api/v1/executions/{execution}/logs/full": Row(VIEWERS, 404),
