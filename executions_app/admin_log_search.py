@@ -103,6 +103,9 @@ class LogSearchAdmin(ConsoleAdmin):
     ) -> HttpResponse:
         return redirect("admin:executions_app_execution_change", object_id)
 
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:executions_app_execution_change", object_id)
+
 
 def _asked(given: dict[str, str]) -> dict[str, str]:
     """The page's query as log_search knows it: what was left empty is not there, and "today" has a beginning."""

@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -33,6 +35,7 @@ log = structlog.get_logger(__name__)
 EXECUTIONS, OUTPUTS = "executions", "outputs"
 KINDS = (EXECUTIONS, OUTPUTS)
 LEVEL = 6  # of compression
+LEFT_BEHIND = 24 * 3600  # seconds after which nobody writes a file any more
 CHUNK = 1024 * 1024  # bytes that are copied at a time
 NAME = re.compile(r"(executions|outputs)-(\d{4}-\d\d-\d\d)(?:\.part-(\d{19}))?\.jsonl\.gz")
 
@@ -80,7 +83,8 @@ class _Writer:
         self._path = path
         self._hash = hashlib.sha256()
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._temporary = path.with_name(f".{path.name}.new")
+        # Of one's own: who has lost its lease without noticing may still write the same part.
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         self._file: IO[bytes] = self._temporary.open("wb")
         self._temporary.chmod(0o600)
 
@@ -156,6 +160,13 @@ def join_parts() -> None:
         for piece in pieces:
             if piece.part:
                 _remove(piece)
+
+
+def remove_left_behind() -> None:
+    """What a crash has left half-written."""
+    for path in directory().glob(".*.new"):
+        if path.stat().st_mtime < time.time() - LEFT_BEHIND:
+            path.unlink(missing_ok=True)
 
 
 def remove_before(day: date) -> int:

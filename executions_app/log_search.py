@@ -41,6 +41,7 @@ AT_A_TIME = 250  # outputs
 SECONDS = 4.0
 MOST_NAMED = 200  # tasks or hosts that a part of a name stands for
 EARLY = timedelta(minutes=10)  # no execution is entered longer before its time
+YEARS = 1970, 9000  # that a time may lie in: zones and databases end before the calendar does
 FIELDS = ("q", "from", "to", "task", "client", "status", "before")
 
 
@@ -91,6 +92,8 @@ class Found:
 def check_wanted(data: Mapping[str, str]) -> Wanted:
     """What a query asks for (FIELDS). Raises InvalidInput naming the fields."""
     errors: dict[str, list[Any]] = {name: [_("Unknown parameter.")] for name in data if name not in FIELDS}
+    # PostgreSQL has no NUL in texts.
+    errors |= {name: [_("Must be text.")] for name in ("q", "task", "client") if "\0" in data.get(name, "")}
     text = data.get("q", "").strip("\r\n")
     if len(text.strip()) < SHORTEST or len(text) > LONGEST:
         errors["q"] = [_("From %(low)s to %(high)s characters.") % {"low": SHORTEST, "high": LONGEST}]
@@ -124,12 +127,9 @@ def moment_of(text: str) -> datetime | None:
         moment = parse_datetime(text.strip())
     except ValueError:
         return None
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    try:
-        return timezone.make_aware(moment)
-    except (ValueError, OverflowError):
+    if moment is None or not YEARS[0] <= moment.year <= YEARS[1]:
         return None
+    return timezone.make_aware(moment) if moment.tzinfo is None else moment
 
 
 def statuses_of(text: str) -> frozenset[int]:

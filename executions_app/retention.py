@@ -103,7 +103,9 @@ TTL = 20.0  # seconds until another process goes on for one that died
 BUDGET = 5.0  # seconds of one step; the broker gives a message again after 15
 WRITING = 0.5  # part of the budget in which files are written; the rest is for deleting
 OVERTIME = 2.5  # times the budget, in which what was written must be deleted
-BATCH = 1000  # rows of one transaction
+BATCH = 1000  # rows that are read at a time
+DELETED = 200  # rows of one transaction: SQLite's other writers wait for it
+PAUSE = 0.01  # seconds between two, in which they come in
 NAMES_KEPT = timedelta(days=366)  # that names of removed executions are remembered
 
 
@@ -288,14 +290,22 @@ def _archive_and_delete(
                     parts.add(day, line)
                 batches.append(pks)
             else:
-                count += delete(pks)
+                count += _by_parts(pks, delete)
             last = pks[-1]
         done.files += parts.finish()
     for pks in batches:
         if not step.goes_on(OVERTIME):  # the next step would write what is left a second time
             break
-        count += delete(pks)
+        count += _by_parts(pks, delete)
     done.more = done.more or rows.exists()
+    return count
+
+
+def _by_parts(pks: list[int], delete: Callable[[list[int]], int]) -> int:
+    count = 0
+    for start in range(0, len(pks), DELETED):
+        count += delete(pks[start : start + DELETED])
+        time.sleep(PAUSE)
     return count
 
 
@@ -338,6 +348,7 @@ def _delete_executions(pks: list[int]) -> int:
 def _finish(done: Removed, now: datetime | None) -> None:
     """All that is due has gone: make whole files of the days' parts, and drop what is older still."""
     archive.join_parts()
+    archive.remove_left_behind()
     if before := _due_files(now):
         done.old_files = archive.remove_before(before)
     pks = list(_due_statistics(now).values_list("pk", flat=True)[:BATCH])

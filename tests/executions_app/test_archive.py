@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from datetime import timedelta
 
 import pytest
@@ -102,6 +103,20 @@ def test_what_cannot_be_written_is_not_deleted(db, settings, tmp_path):
         retention.remove_old()
     assert Execution.objects.count() == 1
     assert LeaseKeeper(retention.LEASE).keep(), "the next step may begin at once"
+
+
+def test_what_a_crash_left_half_written_goes_after_a_day(db):
+    keep()
+    entered(40)
+    archive.directory().mkdir()
+    old, new = (archive.directory() / f".{name}.jsonl.gz.abcd.new" for name in ("old", "new"))
+    for path, age in ((old, 25), (new, 1)):
+        path.write_bytes(b"half")
+        at = (NOW - timedelta(hours=age)).timestamp()
+        os.utime(path, (at, at))
+    all_steps()
+    assert [path.exists() for path in (old, new)] == [False, True]
+    assert len(archive.files()) == 1
 
 
 def test_it_can_be_left_out(db):

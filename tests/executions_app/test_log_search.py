@@ -340,6 +340,8 @@ class TestTime:
         ({"q": "x" * 201}, {"q"}),
         ({"q": "abc", "from": "yesterday", "to": "2026-02-31T00:00:00Z"}, {"from", "to"}),
         ({"q": "abc", "from": "2026-03-02T00:00:00Z", "to": "2026-03-01T00:00:00Z"}, {"to"}),
+        ({"q": "a\0bc", "task": "\0", "client": "\0"}, {"q", "task", "client"}),
+        ({"q": "abc", "from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59-12:00"}, {"from", "to"}),
         ({"q": "abc", "status": "dead", "before": "-1", "page": "2"}, {"status", "before", "page"}),
     ],
 )

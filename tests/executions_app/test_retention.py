@@ -78,6 +78,7 @@ def all_steps(**options):
 def short_steps(monkeypatch, looks=4):
     """Steps that end after so many looks at the clock, with two rows at a time."""
     monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "PAUSE", 0)
 
     def goes_on(self, part=1.0):
         if part == retention.OVERTIME:

@@ -181,7 +181,7 @@ class TestRights:
 
     def test_nothing_is_changed_there(self):
         pk = ran("needle")
-        for name in ("change", "delete"):
+        for name in ("change", "delete", "history"):
             answer = browser().get(reverse(f"admin:executions_app_executionlog_{name}", args=[pk]))
             assert answer.status_code in (302, 403)
         assert browser().get(reverse("admin:executions_app_executionlog_add")).status_code == 403
