@@ -1,14 +1,16 @@
 """Reads of the overview page: figures of now and of the last hours."""
 
+import heapq
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from quartzflow.execution_status import ExecutionStatus
-from tasks_app.choices import TaskStatus
+from tasks_app.choices import ScheduleType, TaskStatus
 from tasks_app.models import Task
 from tasks_app.selectors import next_fire_time
 
@@ -16,6 +18,8 @@ from .models import Execution
 
 BAD = (ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT)
 UPCOMING_TASKS = 500  # tasks looked at for the next firings; an overview need not know more
+MARKS = 600  # firings that are worked out minute by minute
+RECURRING = (ScheduleType.CRON, ScheduleType.FIXED_RATE)
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,59 @@ def hourly(executions: QuerySet[Execution], hours: int, now: datetime | None = N
     return result
 
 
-def upcoming(
-    tasks: QuerySet[Task], within: timedelta, count: int, now: datetime | None = None
-) -> list[tuple[datetime, Task]]:
-    """The next firings of these tasks, one a task, soonest first."""
+@dataclass(frozen=True)
+class Minute:
+    """The tasks that fire within one minute, each once."""
+
+    start: datetime
+    tasks: list[Task]
+
+    success = bad = 0
+
+    @property
+    def other(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def total(self) -> int:
+        return len(self.tasks)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What fires next: each task once with its next time, soonest first; and minute by minute until `until`."""
+
+    first: list[tuple[datetime, Task]]
+    minutes: list[Minute]
+    until: datetime
+    whole: bool  # the minutes reach as far as one has asked for
+
+
+def ahead(tasks: QuerySet[Task], minutes: int, count: int, now: datetime | None = None) -> Ahead:
+    """The firings of the next minutes; the soonest MARKS of them, since there may be thousands."""
     now = now or timezone.now()
-    found = [
-        (moment, task)
+    this = now.replace(second=0, microsecond=0)
+    end = this + timedelta(minutes=minutes)
+    queue: list[tuple[datetime, int, Task, Any]] = [
+        (moment, task.pk, task, None)
         for task in tasks.filter(status=TaskStatus.ENABLED)[:UPCOMING_TASKS]
-        if (moment := next_fire_time(task, now)) is not None and moment <= now + within
+        if (moment := next_fire_time(task, now)) is not None and moment < end
     ]
-    return sorted(found, key=lambda pair: (pair[0], pair[1].pk))[:count]
+    heapq.heapify(queue)
+    first = [(moment, task) for moment, _pk, task, _spec in heapq.nsmallest(count, queue)]
+    found: dict[datetime, list[Task]] = {this + timedelta(minutes=number): [] for number in range(minutes)}
+    marks = 0
+    while queue and marks < MARKS:
+        moment, pk, task, spec = heapq.heappop(queue)
+        minute = max(moment.replace(second=0, microsecond=0), this)
+        found[minute].append(task)
+        marks += 1
+        if task.schedule_type in RECURRING:
+            spec = spec or task.schedule_spec()
+            following = spec.next_after(minute + timedelta(minutes=1, microseconds=-1))
+            if following is not None and following < end:
+                heapq.heappush(queue, (following, pk, task, spec))
+    # The minute in which it stopped is not whole.
+    until = queue[0][0].replace(second=0, microsecond=0) if queue else end
+    rows = [Minute(start, listed if start < until else []) for start, listed in found.items()]
+    return Ahead(first, rows, until, not queue)

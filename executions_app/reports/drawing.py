@@ -14,8 +14,8 @@ WIDEST = 34  # a column
 class Counted(Protocol):
     """What a column shows."""
 
-    success: int
-
+    @property
+    def success(self) -> int: ...
     @property
     def bad(self) -> int: ...
     @property
