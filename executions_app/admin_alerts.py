@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from quartzflow.admin_base import ReadOnlyAdmin, pill, who
 from quartzflow.admin_site import site
 from quartzflow.templatetags.console import moment
 
@@ -63,35 +63,31 @@ class SentFilter(ChoiceFilter):
     title, parameter_name, choices_ = _lazy("State"), "state", DeliveryState.choices
 
 
-class ReadOnlyAdmin(ObjectPermissionAdmin):
-    """A list that nobody adds to; whoever may see something of it may open it."""
+class ChannelFilter(admin.RelatedFieldListFilter):
+    """Only reached by whoever may see every channel."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = _("Channel")
+
+
+class AlertListAdmin(ReadOnlyAdmin):
+    """A list whose rows have no page of their own."""
 
     list_display_links = None
     actions = None
     empty_value_display = ""  # a row without a menu
     sortable_by = ()
 
-    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
-        return self.visible_rows(request, action).filter(pk=obj.pk).exists()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Rows have no page of their own, and no form that would write past the actions."""
+        """No form that would write past the actions."""
         return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
 
 @admin.register(Alert, site=site)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(AlertListAdmin):
     """Alerts about tasks and hosts that one may see; open ones first."""
 
     section = "alerts"
@@ -224,7 +220,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
 
 @admin.register(AlertDelivery, site=site)
-class AlertDeliveryAdmin(ReadOnlyAdmin):
+class AlertDeliveryAdmin(AlertListAdmin):
     """What was sent, of the channels that one may see."""
 
     section = "alerts"
@@ -235,7 +231,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     empty_title = _lazy("Nothing was sent")
     empty_text = _lazy("Each message to a channel is here, with what became of it.")
     list_display = ("title_cell", "channel_cell", "state_cell", "attempts_cell", "made_cell", "sent_cell")
-    list_filter = (SentFilter, "channel")
+    list_filter = (SentFilter, ("channel", ChannelFilter))
     search_fields = ("title", "channel__name")
     search_help_text = _lazy("Search by title or channel")
     row_permissions = ()

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from quartzflow.admin_base import ReadOnlyAdmin, pill, who
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput, QuartzError
 from quartzflow.execution_status import LIVE, ExecutionStatus
@@ -66,7 +66,7 @@ class ReplayForm(forms.Form):
 
 
 @admin.register(Replay, site=site)
-class ReplayAdmin(ObjectPermissionAdmin):
+class ReplayAdmin(ReadOnlyAdmin):
     """Reached from a task's page; whoever may see the task sees its replays."""
 
     list_display = ("task_cell", "status_cell", "window_cell", "count_cell", "by_cell", "created_cell")
@@ -84,21 +84,6 @@ class ReplayAdmin(ObjectPermissionAdmin):
         return Replay.objects.filter(
             task__in=visible(who(request), Task.objects.all(), action)
         ).select_related("task")
-
-    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
-        return self.visible_rows(request, action).filter(pk=obj.pk).exists()
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return obj is None or self.may(request, obj, "view")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # it begins on a task's page
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     # --- list ---
 

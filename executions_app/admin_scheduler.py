@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from quartzflow.admin_base import ObjectPermissionAdmin, pill, who
+from quartzflow.admin_base import ReadOnlyAdmin, pill, who
 from quartzflow.admin_site import site
 from quartzflow.api.observe import scheduler_state
 from quartzflow.execution_status import ExecutionStatus
@@ -41,7 +41,7 @@ class ResolvedFilter(admin.SimpleListFilter):
 
 
 @admin.register(MissedFiring, site=site)
-class MissedFiringAdmin(ObjectPermissionAdmin):
+class MissedFiringAdmin(ReadOnlyAdmin):
     """Firings that should have been and left no execution; whoever may see the task sees them."""
 
     nav_label = _lazy("Missed firings")
@@ -61,15 +61,6 @@ class MissedFiringAdmin(ObjectPermissionAdmin):
         if action != "view":
             return MissedFiring.objects.none()
         return MissedFiring.objects.filter(task_id__in=visible(who(request), Task.objects.all()).values("pk"))
-
-    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
-        return self.visible_rows(request, action).filter(pk=obj.pk).exists()
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return obj is None or self.may(request, obj, "view")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
 
     # --- list ---
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from . import audit_export
-from .admin_base import ConsoleAdmin, who
+from .admin_base import ConsoleAdmin, ReadOnly, who
 from .admin_site import site
 from .errors import InvalidInput
 from .models import AuditEntry
@@ -219,7 +219,7 @@ def kind_words(kind: str) -> str:
 
 
 @admin.register(AuditEntry, site=site)
-class AuditAdmin(ConsoleAdmin):
+class AuditAdmin(ReadOnly, ConsoleAdmin):
     """Reads only. Those with quartzflow.view_auditentry see all of it."""
 
     section = "settings"
@@ -238,15 +238,6 @@ class AuditAdmin(ConsoleAdmin):
     search_fields = ("object_name", "^actor_name", "address", "=request_id")
     search_help_text = _lazy("Object, user, address or request")
     actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     @admin.display(description=_lazy("Time"))
     def time_cell(self, entry: AuditEntry) -> str:

@@ -211,6 +211,29 @@ def menu(key: Any, label: Any, items: list[dict[str, Any]]) -> str:
     return render_to_string("console/row_menu.html", {"key": key, "label": label, "items": items})
 
 
+class ReadOnly(ModelAdmin):
+    """What nobody adds, changes or deletes in the admin's own way; there may be actions that do."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ReadOnly, ObjectPermissionAdmin):
+    """A list of what one may see by `visible_rows`, which says that of single objects, too."""
+
+    def may(self, request: HttpRequest, obj: Model, action: str) -> bool:
+        return self.visible_rows(request, action).filter(pk=obj.pk).exists()
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return obj is None or self.may(request, obj, "view")
+
+
 class FormPageAdmin(ObjectPermissionAdmin):
     """Adds and changes objects on a page of its own; deleting is a menu item with a question."""
 

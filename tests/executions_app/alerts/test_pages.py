@@ -82,6 +82,10 @@ def test_the_log_of_messages_is_for_those_who_see_channels(receiver: Receiver):
     url = "/console/executions_app/alertdelivery/"
     page = signed_in(people.admin()).get(url).content.decode()
     assert "&lt;b&gt;Title" in page and "It broke" in page and receiver.url not in page
+    other = webhook(receiver, name="other")
+    AlertDelivery.objects.create(channel=other, title="Another", state="sent")
+    page = signed_in(people.admin()).get(f"{url}?channel__id__exact={other.pk}").content.decode()
+    assert "Another" in page and "It broke" not in page and "<b>other</b>" not in page
     assert signed_in(people.stranger()).get(url).status_code == 403
 
 
