@@ -14,7 +14,7 @@ import structlog
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.utils import timezone
 
-from quartzflow.execution_status import TERMINAL
+from quartzflow.execution_status import LIVE
 
 from .models import ExecutionLog
 
@@ -175,7 +175,8 @@ def bring_in(budget: float = BUDGET) -> int:
 
 
 def _waiting() -> Any:
-    return ExecutionLog.objects.filter(indexed_at=None, execution__status__in=TERMINAL)
+    # Said so that SQLite does not begin with all executions that are over.
+    return ExecutionLog.objects.filter(indexed_at=None).exclude(execution__status__in=LIVE)
 
 
 @dataclass(frozen=True)

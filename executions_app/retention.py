@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _lazy
 
 from quartzflow.audit import record
-from quartzflow.execution_status import TERMINAL
+from quartzflow.execution_status import LIVE, TERMINAL
 from quartzflow.lease import LeaseKeeper
 from quartzflow.system_settings import Setting, register
 
@@ -203,7 +203,8 @@ def _due_outputs(now: datetime | None) -> QuerySet[ExecutionLog]:
     if not days or (executions and executions <= days):
         return ExecutionLog.objects.none()
     edge = first_id_since(midnight(days, now))
-    return ExecutionLog.objects.filter(pk__lt=edge, execution__status__in=TERMINAL).order_by("pk")
+    # Said so that SQLite does not begin with all executions that are over.
+    return ExecutionLog.objects.filter(pk__lt=edge).exclude(execution__status__in=LIVE).order_by("pk")
 
 
 def _due_executions(now: datetime | None) -> QuerySet[Execution]:
@@ -212,7 +213,7 @@ def _due_executions(now: datetime | None) -> QuerySet[Execution]:
     if not days:
         return Execution.objects.none()
     edge = first_id_since(midnight(days, now))
-    return Execution.objects.filter(pk__lt=edge, status__in=TERMINAL).order_by("pk")
+    return Execution.objects.filter(pk__lt=edge).exclude(status__in=LIVE).order_by("pk")
 
 
 def _due_statistics(now: datetime | None) -> QuerySet[DailyStats]:

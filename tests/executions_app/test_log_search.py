@@ -6,13 +6,10 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection
 from guardian.shortcuts import assign_perm
-from hypothesis import given
-from hypothesis import strategies as st
 
 from executions_app import log_search, log_search_index, retention, tasks
 from executions_app.log_search import TooLong, Wanted, check_wanted, search
 from executions_app.log_search_index import Mode, bring_in, prepare
-from executions_app.log_snippets import ESCAPES, LINES, Finder, snippets
 from executions_app.models import Execution, ExecutionLog
 from executions_app.outputs import save_outputs
 from quartzflow import system_settings
@@ -233,6 +230,11 @@ def test_sqlite_begins_anew_where_the_triggers_are_gone(monkeypatch):
     assert find("thread") == [old]
 
 
+@pytest.mark.django_db
+def test_sqlite_reads_only_what_waits():
+    assert "idx_log_waiting" in log_search_index._waiting().explain()
+
+
 def test_postgresql_without_trigrams_finds_whole_words(postgres_db, monkeypatch):
     log_search_index.remove()
     monkeypatch.setattr(log_search_index, "_has_trigrams", lambda: False)
@@ -355,42 +357,3 @@ def test_a_moment_without_a_zone_is_in_the_users(settings):
     settings.TIME_ZONE = "Asia/Shanghai"
     wanted = check_wanted({"q": "abc", "from": "2026-03-01T20:00", "to": "2026-03-02"})
     assert (wanted.begin, wanted.end) == (NOON, people.at(2026, 3, 1, 16))
-
-
-# --- snippets ---
-
-TEXT = st.text(st.sampled_from("abAB<>&\"'\n\r\x1b[31m 中İßſK\x00"), max_size=60)
-
-
-@given(TEXT, TEXT, st.text(st.sampled_from("abAB<&中İß"), min_size=1, max_size=3))
-def test_a_snippet_is_a_part_of_its_line_with_the_text_marked(output, error, text):
-    find = Finder(text)
-    count, found = snippets(find, output, error)
-    assert len(found) <= LINES
-    assert (count > 0) == bool(found)
-    if not any("İ" in part for part in (output, error, text)):  # its lower case is two characters
-        assert bool(found) == (find(output) or find(error))
-    for snippet in found:
-        whole = {"output": output, "error": error}[snippet.where]
-        line = ESCAPES.sub("", whole.split("\n")[snippet.line - 1])
-        assert snippet.text.strip("…") in line
-        marked = [piece for piece, mark in snippet.pieces if mark]
-        assert marked and all(piece.lower() == text.lower() or ESCAPES.search(whole) for piece in marked)
-
-
-def test_long_lines_are_cut_around_the_text_and_counted():
-    output = "first\n" + "a" * 500 + "needle" + "b" * 500 + "needle\nlast needle\n"
-    count, (first, second) = snippets(Finder("needle"), output, "")
-    assert count == 3
-    assert (first.line, second.line) == (2, 3)
-    assert first.text == "…" + "a" * 60 + "needle" + "b" * 140 + "…"
-    assert first.pieces[2] == ("needle", True)
-    assert second.pieces == [("last ", False), ("needle", True)]
-
-
-def test_colours_are_left_out_also_where_the_cut_is_in_one():
-    output = "\x1b[31mERROR\x1b[0m: " + "x" * 53 + " needle\x07"
-    (found,) = snippets(Finder("NEEDLE"), output, "")[1]
-    assert found.text.startswith("…") and "[0m" not in found.text and "\x07" not in found.text
-    (found,) = snippets(Finder("error"), output, "")[1]
-    assert found.pieces[0] == ("ERROR", True)

@@ -323,6 +323,13 @@ def test_the_first_number_of_a_moment_is_found(db):
         assert found <= number
 
 
+def test_sqlite_reads_only_what_is_due(db):
+    keep(output_days=7)
+    for rows in (retention._due_outputs(None), retention._due_executions(None)):
+        first = rows.explain().partition("\n")[0]
+        assert "<?" in first and "status" not in first
+
+
 def test_a_batch_costs_the_same_whatever_its_size(db, django_assert_max_num_queries):
     keep()
     for _n in range(60):
