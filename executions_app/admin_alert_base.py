@@ -116,11 +116,12 @@ class ScopeForm(AlertForm):
         self.choose("group_ids", [(group.pk, group.name) for group in self.groups])
 
     @staticmethod
-    def scope_of(row: AlertRule | AlertSilence) -> dict[str, Any]:
-        """The initial values of an existing row."""
+    def scope_of(user: User, row: AlertRule | AlertSilence) -> dict[str, Any]:
+        """The initial values of an existing row, with the tasks that the user may see."""
+        tasks = visible(user, Task.objects.filter(pk__in=row.tasks.values("pk")))
         return {
             "scope": row.scope,
-            "task_ids": sorted(row.tasks.values_list("name", flat=True)),
+            "task_ids": sorted(tasks.values_list("name", flat=True)),
             "group_ids": list(row.groups.values_list("pk", flat=True)),
         }
 
@@ -154,8 +155,10 @@ class ScopeForm(AlertForm):
 
 
 def names_more(user: User, row: AlertRule | AlertSilence) -> bool:
-    """Whether the row names tasks or groups that the user may not see: saving the form would drop them."""
-    pairs = ((row.tasks.all(), Task), (row.groups.all(), Group))
+    """Whether the row names tasks, groups or channels that the user may not see: saving the form would drop them."""
+    pairs: list[tuple[Any, Any]] = [(row.tasks, Task), (row.groups, Group)]
+    if isinstance(row, AlertRule):
+        pairs += [(row.channels, AlertChannel), (row.escalation_channels, AlertChannel)]
     return any(
         named.exclude(pk__in=visible(user, model.objects.all()).values("pk")).exists()
         for named, model in pairs

@@ -123,7 +123,7 @@ class RuleForm(ScopeForm):
         initial: dict[str, Any] = {"scope": Scope.ALL, "severity": Severity.WARNING, "kind": Kind.FAILURE}
         initial |= like or {}
         if rule is not None:
-            initial = {name: getattr(rule, name) for name in PLAIN} | self.scope_of(rule)
+            initial = {name: getattr(rule, name) for name in PLAIN} | self.scope_of(user, rule)
             initial |= {
                 name: list(getattr(rule, actions.LISTS[name]).values_list("pk", flat=True))
                 for name in ("channel_ids", "escalation_channel_ids")
@@ -190,8 +190,9 @@ class AlertRuleAdmin(AlertFormAdmin):
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         seen = seen_by(who(request), rows)
+        channels = set(selectors.channels_for(who(request)).values_list("pk", flat=True))
         for row in rows:
-            row.seen = seen
+            row.seen, row.seen_channels = seen, channels
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -211,15 +212,15 @@ class AlertRuleAdmin(AlertFormAdmin):
         return severity_pill(rule.severity)
 
     @admin.display(description=_lazy("Channels"))
-    def channels_cell(self, rule: AlertRule) -> str:
-        names = [channel.name for channel in rule.channels.all()]
-        if not names:
+    def channels_cell(self, rule: Any) -> str:
+        told = list(rule.channels.all())
+        if not told:
             return format_html('<span class="muted">{}</span>', _("Only in the console"))
-        shown = [(name,) for name in names[:SHOWN_CHANNELS]]
-        if len(names) > SHOWN_CHANNELS:
-            shown.append((f"+{len(names) - SHOWN_CHANNELS}",))
+        shown = [channel.name for channel in told if channel.pk in rule.seen_channels][:SHOWN_CHANNELS]
+        rest = len(told) - len(shown)
+        tags = ((name,) for name in [*shown, *([f"+{rest}"] if rest else [])])
         return format_html(
-            '<span class="tags">{}</span>', format_html_join("", '<span class="tag">{}</span>', shown)
+            '<span class="tags">{}</span>', format_html_join("", '<span class="tag">{}</span>', tags)
         )
 
     @admin.display(description=_lazy("Enabled"), ordering="is_enabled")
@@ -250,9 +251,7 @@ class AlertRuleAdmin(AlertFormAdmin):
 
     def why_not(self, request: HttpRequest, obj: AlertRule) -> str:
         if names_more(who(request), obj):
-            return _(
-                "The rule names tasks or groups that you may not see. Whoever sees them all can change it."
-            )
+            return _("The rule names what you may not see. Whoever sees all of it can change the rule.")
         return ""
 
     def page_context(self, request: HttpRequest, obj: AlertRule | None, form: Any) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class SilenceForm(ScopeForm):
         here = timezone.get_current_timezone_name()
         initial: dict[str, Any] = {"scope": Scope.ALL, "window": "4", "zone": here, **(like or {})}
         if silence is not None:
-            initial = {"name": silence.name, "reason": silence.reason, **self.scope_of(silence)}
+            initial = {"name": silence.name, "reason": silence.reason, **self.scope_of(user, silence)}
             if silence.weekdays:
                 initial |= {"window": WEEKLY, "weekdays": silence.weekdays, "zone": silence.zone}
                 initial |= {name: f"{getattr(silence, name):%H:%M}" for name in ("time_begins", "time_ends")}
@@ -242,9 +242,7 @@ class AlertSilenceAdmin(AlertFormAdmin):
 
     def why_not(self, request: HttpRequest, obj: AlertSilence) -> str:
         if names_more(who(request), obj):
-            return _(
-                "The window names tasks or groups that you may not see. Whoever sees them all can change it."
-            )
+            return _("The window names what you may not see. Whoever sees all of it can change it.")
         return ""
 
     def page_context(self, request: HttpRequest, obj: AlertSilence | None, form: Any) -> dict[str, Any]:

@@ -162,17 +162,25 @@ def test_a_rule_is_deleted_from_its_menu():
     assert not AlertRule.objects.exists()
 
 
-def test_a_rule_that_names_what_one_may_not_see_is_only_shown():
-    task, user = people.task("secret task"), people.stranger()
-    made = rule("failure", scope="tasks", task_ids=[task.pk])
+@pytest.mark.parametrize("named", ["task", "channel", "escalation"])
+def test_a_rule_that_names_what_one_may_not_see_is_only_shown(receiver: Receiver, named: str):
+    task, user, hook = people.task("secret task"), people.stranger(), webhook(receiver, name="secret hook")
+    fields: dict[str, Any] = {
+        "task": {"scope": "tasks", "task_ids": [task.pk]},
+        "channel": {"channel_ids": [hook.pk]},
+        "escalation": {"escalate_events": 3, "escalation_channel_ids": [hook.pk]},
+    }[named]
+    made = rule("failure", **fields)
     for right in ("view_alertrule", "change_alertrule"):
         assign_perm(f"executions_app.{right}", user, made)
     browser = signed_in(user)
     page = browser.get(f"{RULES}{made.pk}/change/").content.decode()
     assert "notice-warning" in page and "submit-row" not in page
-    assert "secret task" not in browser.get(RULES).content.decode()
+    listed = browser.get(RULES).content.decode()
+    assert "secret task" not in listed and "secret hook" not in listed and "secret" not in page
     assert browser.post(f"{RULES}{made.pk}/change/", rule_form()).status_code == 403
-    assert list(made.tasks.all()) == [task]
+    made.refresh_from_db()
+    assert made.name == "on failure"
 
 
 def test_a_new_rule_begins_with_the_task_or_group_of_the_link():
