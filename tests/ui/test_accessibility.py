@@ -11,6 +11,13 @@ from tests.ui.conftest import Visitor
 
 PAGES = {
     "overview": "/console/",
+    "overview of a month": "/console/?days=30&by=week",
+    "statistics": "/console/executions_app/report/statistics/",
+    "built reports": "/console/executions_app/report/",
+    "report": "/console/executions_app/report/{report}/change/",
+    "scheduled reports": "/console/executions_app/reportschedule/",
+    "scheduled report": "/console/executions_app/reportschedule/{report_schedule}/change/",
+    "new scheduled report": "/console/executions_app/reportschedule/add/",
     "tasks": "/console/tasks_app/task/",
     "no task found": "/console/tasks_app/task/?q=nothing-is-called-this",
     "new task": "/console/tasks_app/task/add/",
@@ -97,6 +104,10 @@ def objects(stack: Stack) -> dict[str, int | str]:
         calendar = api.post("/calendars", json=days).json()["data"]["id"]
         rule = {"name": "accessible", "hostname": "nobody", "group_id": group, "is_enabled": False}
         ruled = api.post("/assignment-rules", json=rule).json()["data"]["id"]
+        report = api.post("/reports", json={"format": "xlsx"}).json()["data"]["id"]
+        mailed = {"name": "accessible", "recipients": ["ops@example.com"]}
+        schedule = api.post("/report-schedules", json=mailed).json()["data"]["id"]
+        api.post(f"/report-schedules/{schedule}/send")
         # Something runs after it, so that the drawings are there.
         after = {
             **task,
@@ -113,6 +124,8 @@ def objects(stack: Stack) -> dict[str, int | str]:
         "channel": channel,
         "silence": silence,
         "rule": ruled,
+        "report": report,
+        "report_schedule": schedule,
         "group": group,
         "client": 1,
         "user": 1,
