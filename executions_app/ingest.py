@@ -122,7 +122,8 @@ def ingest(reports: Sequence[Report]) -> IngestOutcome:
     """Write a batch of reports. Database errors come through: nothing is written then, and the batch may come again.
 
     1. Read the rows; a client's word counts only for executions of its own.
-    2. Insert the rows of firings that agents made by themselves while they were alone.
+    2. Insert the rows of firings that agents made by themselves while they were alone; count those that are too old
+       to be kept.
     3. Acceptances, starts, ends and retries: one bulk statement each, guarded by the allowed moves.
     4. Outputs.
     5. After commit, events.

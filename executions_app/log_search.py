@@ -48,7 +48,7 @@ FIELDS = ("q", "from", "to", "task", "client", "status", "before")
 class TooLong(QuartzError):
     """It takes too long, and nothing was found in that time."""
 
-    code = 1014
+    code = 1016
     http_status = 503
     default_message = _lazy(
         "The search takes too long. Narrow the time range, or name a task, a host or a status."

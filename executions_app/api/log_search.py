@@ -77,7 +77,7 @@ class LogSearchView(APIView):
         responses=FoundSerializer,
     )  # fmt: skip
     def get(self, request: Request) -> Response:
-        """Newest first, of executions whose logs one may read. 503 with code 1014: narrow it."""
+        """Newest first, of executions whose logs one may read. 503 with code 1016: narrow it."""
         wanted = log_search.check_wanted(request.query_params.dict())
         found = log_search.search(user_of(request), wanted)
         state = log_search_index.state()
