@@ -79,7 +79,7 @@ def test_what_takes_too_long_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(log_search, "search", late)
     answer = call({"q": "needle"})
-    assert (answer.status_code, answer.json()["code"]) == (503, 1015)
+    assert (answer.status_code, answer.json()["code"]) == (503, 1016)
     with translation.override("en"):
         assert "Narrow the time range" in str(log_search.TooLong.default_message)
     shown = page(q="needle")
