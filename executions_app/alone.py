@@ -16,7 +16,7 @@ from tasks_app.models import ConfigChange, Task
 
 from . import removed, retention
 from .choices import FailureReason
-from .daily import day_of, recount
+from .daily import day_of
 from .models import Execution
 
 log = structlog.get_logger(__name__)
@@ -52,19 +52,15 @@ def count_late(results: Iterable[tuple[str, task_pb2.TaskResult]]) -> set[str]:
         retention.midnight(retention.EXECUTIONS_DAYS.value) - retention.NAMES_KEPT,
     )
     tallies: removed.Tallies = {}
-    days = set()
     for name in new:
         execution, m = found[name]
         started = moment(m.started_at)
         day = day_of(started, execution.scheduled_time)
-        days.add((execution.client_id, day))
         duration = max(0, min(m.finished_at - m.started_at, 2**31 - 1)) if started else None
         removed.add(
             tallies, execution.task_id, execution.client_id, day, execution.task_name, _end_of(m), duration
         )
-    removed.save(tallies)
-    for client_id, day in days:
-        recount(client_id, day)
+    removed.save(tallies, counted=False)
     log.warning(
         "records older than what is kept",
         hosts=sorted({c for c, _ in late}),

@@ -37,43 +37,51 @@ def add(
     row.removed_min_ms = min(filter(None, (row.removed_min_ms, duration)), default=0)
 
 
-def save(tallies: Tallies) -> None:
-    """Add the counts to those that the tables have. In the transaction of what they are about."""
+def save(tallies: Tallies, *, counted: bool) -> None:
+    """Add the counts to those that the tables have. In the transaction of what they are about.
+
+    counted: the day's sums have them already, as a roll-up has found them; else they grow, too.
+    """
     if not tallies:
         return
-    table = connection.ops.quote_name(DailyStats._meta.db_table)
-    counts = (*daily.REMOVED_COUNTS, "removed_total_ms")
-    columns = ("task_id", "client_id", "day", "task_name", *counts, "removed_max_ms", "removed_min_ms")
-    zeros = [*daily.COUNTS, *daily.DURATIONS]
-    # The sums follow from a roll-up; a row that is new has none yet.
-    names = ", ".join([*columns, *zeros, "updated_at"])
-    value = f"({', '.join(['%s'] * len(columns))}, {', '.join('0' * len(zeros))}, %s)"
-    largest = "GREATEST" if connection.vendor == "postgresql" else "MAX"
-    sets = [f"{name} = t.{name} + excluded.{name}" for name in counts]
-    sets += [
-        f"removed_max_ms = {largest}(t.removed_max_ms, excluded.removed_max_ms)",
-        "removed_min_ms = CASE WHEN t.removed_min_ms = 0 OR (excluded.removed_min_ms > 0"
-        " AND excluded.removed_min_ms < t.removed_min_ms) THEN excluded.removed_min_ms ELSE t.removed_min_ms END",
-    ]
+    own = ("task_id", "client_id", "day", "task_name")
+    parts = dict(
+        zip((*daily.COUNTS, *daily.DURATIONS), (*daily.REMOVED_COUNTS, *daily.REMOVED_DURATIONS), strict=True)
+    )
+    columns = (*own, *parts.values(), *parts)
+    grown = (*parts.values(), *(() if counted else parts))
+    sets = ", ".join(f"{name} = {_grown(name)}" for name in grown)
     rows = [tallies[key] for key in sorted(tallies)]  # in one order everywhere: the rows are locked
-    now = timezone.now()
     meta: Any = DailyStats._meta
     fields = [meta.get_field(name) for name in (*columns, "updated_at")]
+    value = f"({', '.join(['%s'] * len(fields))})"
+    now = timezone.now()
+    for row in rows:
+        row.updated_at = now
+        for total, gone in parts.items():
+            setattr(row, total, 0 if counted else getattr(row, gone))
     for start in range(0, len(rows), 50):
         part = rows[start : start + 50]
         parameters = [
-            field.get_db_prep_save(
-                now if field.name == "updated_at" else getattr(row, field.name), connection
-            )
-            for row in part
-            for field in fields
+            field.get_db_prep_save(getattr(row, field.name), connection) for row in part for field in fields
         ]
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {table} AS t ({names}) VALUES {', '.join([value] * len(part))}"  # noqa: S608 - names of ours
-                f" ON CONFLICT (task_id, client_id, day) DO UPDATE SET {', '.join(sets)}",
+                f"INSERT INTO {meta.db_table} AS t ({', '.join(columns)}, updated_at)"  # noqa: S608 - names of ours
+                f" VALUES {', '.join([value] * len(part))}"
+                f" ON CONFLICT (task_id, client_id, day) DO UPDATE SET {sets}",
                 parameters,
             )
+
+
+def _grown(name: str) -> str:
+    """The column's value after an addition, in SQL. 0 stands for no duration, too."""
+    old, new = f"t.{name}", f"excluded.{name}"
+    if name in ("max_duration_ms", "removed_max_ms"):
+        return f"CASE WHEN {new} > {old} THEN {new} ELSE {old} END"
+    if name in ("min_duration_ms", "removed_min_ms"):
+        return f"CASE WHEN {old} = 0 OR ({new} > 0 AND {new} < {old}) THEN {new} ELSE {old} END"
+    return f"{old} + {new}"
 
 
 def remember(names: Mapping[str, datetime], before: datetime) -> set[str]:

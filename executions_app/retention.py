@@ -332,7 +332,7 @@ def _delete_executions(pks: list[int]) -> int:
             removed.add(
                 tallies, task_id, client_id, daily.day_of(started, scheduled), task_name, status, duration
             )
-        removed.save(tallies)
+        removed.save(tallies, counted=True)
         now = timezone.now()
         RemovedExecution.objects.bulk_create(
             [RemovedExecution(execution_id=row[1], removed_at=now) for row in rows if row[-1]],
