@@ -11,11 +11,11 @@ from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.protocol.framing import FramingError
 
 from .commands import CHUNK
+from .connection import Connection
 from .domain import PushPlan, Unavailable
 from .facts import Facts
 from .parts import Part, encode_push
 from .registry import Registry
-from .server import Connection
 from .writer import Writer
 
 log = structlog.get_logger(__name__)

@@ -14,6 +14,7 @@ from quartzflow_agent.protocol.framing import FramingError
 from . import inputs, metrics
 from .closing import Close
 from .configs import Configs
+from .connection import Connection
 from .domain import (
     Accepted,
     Heartbeat,
@@ -28,7 +29,6 @@ from .domain import (
 from .legacy_session import LegacySession
 from .logs import Logs
 from .registry import Registry
-from .server import Connection
 from .writer import Receipt, Submission, Writer
 
 log = structlog.get_logger(__name__)

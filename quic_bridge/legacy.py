@@ -10,11 +10,11 @@ from quartzflow_agent.protocol.framing import FramingError
 from quartzflow_agent.protocol.messages import now_ms
 
 from . import legacy_commands as commands
+from .connection import Connection
 from .domain import Rejected, Result
 from .inbound import Inbound
 from .legacy_session import LegacySession
 from .registry import Registry
-from .server import Connection
 from .writer import Writer
 
 log = structlog.get_logger(__name__)

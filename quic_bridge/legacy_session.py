@@ -25,7 +25,7 @@ from . import legacy_commands as commands
 from .closing import Close, PeerError
 from .facts import Facts, State
 from .inputs import HeartbeatReceived, Input, LegacyArrived, LegacyEnded
-from .limits import COST_UNIT, Limits
+from .limits import COST_UNIT, Bucket, Limits
 
 FIRST_STREAM = 0
 MAX_STREAMS = 1000  # of the client, open at once
@@ -50,9 +50,9 @@ class LegacySession:
     """
 
     __slots__ = (
-        "_buffered", "_early", "_ended", "_held", "_leaving", "_limits", "_next_stream", "_opened_at", "_running",
-        "_spared", "_spared_at", "_streams", "_writes", "applied", "approved", "client_id", "closing", "expected",
-        "facts", "heard_at", "looked", "session_id", "state",
+        "_bucket", "_buffered", "_early", "_ended", "_held", "_leaving", "_limits", "_next_stream", "_opened_at",
+        "_running", "_streams", "_writes", "applied", "approved", "client_id", "closing", "expected", "facts",
+        "heard_at", "looked", "session_id", "state",
     )  # fmt: skip
 
     def __init__(self, session_id: str, facts: Facts, limits: Limits, now: float) -> None:
@@ -76,8 +76,7 @@ class LegacySession:
         self._next_stream = 1
         self._buffered = 0
         self._leaving = ""
-        self._spared = limits.burst
-        self._spared_at = now
+        self._bucket = Bucket(limits.burst, now)
 
     # --- The client's side ---
 
@@ -143,6 +142,11 @@ class LegacySession:
         if self.closing is None:
             self.closing = Close(code, reason, limit)
             self.state = State.CLOSED
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to write, or the connection is to be closed."""
+        return bool(self._writes) or self.closing is not None
 
     def take_writes(self) -> list[tuple[int, bytes, bool]]:
         """What is to be written: (stream, bytes, whether our side of the stream ends)."""
@@ -308,16 +312,9 @@ class LegacySession:
         if self._buffered > self._limits.buffered:
             raise PeerError(f"{self._buffered} bytes of incomplete frames", CLOSE_FLOOD, "buffered")
         for frame in frames:
-            self._charge(1 + len(frame.payload) / COST_UNIT, now)
+            self._limits.charge(self._bucket, 1 + len(frame.payload) / COST_UNIT, now)
             self.heard_at = now
         return frames
-
-    def _charge(self, cost: float, now: float) -> None:
-        gained = (now - self._spared_at) * self._limits.rate
-        self._spared = min(self._spared + gained, self._limits.burst) - cost
-        self._spared_at = now
-        if self._spared < 0:
-            raise PeerError(f"more than {self._limits.rate:g} frames a second", CLOSE_FLOOD, "rate")
 
     # --- Writing ---
 

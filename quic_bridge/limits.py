@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from quartzflow_agent.protocol.constants import MAX_FRAME, OFFLINE_AFTER, REGISTER_TIMEOUT
+from quartzflow_agent.protocol.constants import CLOSE_FLOOD, MAX_FRAME, OFFLINE_AFTER, REGISTER_TIMEOUT
+
+from .closing import PeerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Limits:
     rate: float = 2_000  # refilled per second
     burst: float = 20_000
 
+    def charge(self, bucket: "Bucket", cost: float, now: float) -> None:
+        """Take what a frame costs from its session's bucket. Raises PeerError when there is not so much."""
+        if not bucket.take(self.rate, self.burst, now, cost):
+            raise PeerError(f"more than {self.rate:g} frames a second", CLOSE_FLOOD, "rate")
+
 
 PULL_COST = 50
 COST_UNIT = 16 * 1024  # bytes
@@ -59,11 +66,11 @@ class Bucket:
         self.left = burst
         self.at = now
 
-    def take(self, rate: float, burst: float, now: float) -> bool:
-        """Take one, if there is one."""
+    def take(self, rate: float, burst: float, now: float, cost: float = 1) -> bool:
+        """Take `cost`, if there is so much."""
         self.left = min(self.left + (now - self.at) * rate, burst)
         self.at = now
-        if self.left < 1:
+        if self.left < cost:
             return False
-        self.left -= 1
+        self.left -= cost
         return True

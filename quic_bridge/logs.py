@@ -10,9 +10,9 @@ from quartzflow_agent.protocol import agent_pb2
 
 from quartzflow.bridges import LogChunk
 
+from .connection import Connection
 from .legacy_session import LegacySession
 from .registry import Registry
-from .server import Connection
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
-from .server import Connection
+from .connection import Connection
 
 
 class Registry:

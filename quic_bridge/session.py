@@ -41,7 +41,7 @@ from .inputs import (
     StatsReceived,
     SyncReceived,
 )
-from .limits import COST_UNIT, PULL_COST, Limits
+from .limits import COST_UNIT, PULL_COST, Bucket, Limits
 from .parts import PUSH, Part, encode_config
 
 CONTROL_STREAM = 0
@@ -57,8 +57,8 @@ class Session:
     """`now` is always the loop's monotonic time in seconds. After any call there may be output, or `closing` set."""
 
     __slots__ = (
-        "_control", "_limits", "_opened_at", "_output", "_parts", "_pull", "_side", "_spared", "_spared_at", "_spoken",
-        "applied", "client_id", "closing", "expected", "facts", "heard_at", "in_parts", "looked", "session_id", "state",
+        "_bucket", "_control", "_limits", "_opened_at", "_output", "_parts", "_pull", "_side", "_spoken", "applied",
+        "client_id", "closing", "expected", "facts", "heard_at", "in_parts", "looked", "session_id", "state",
     )  # fmt: skip
 
     def __init__(self, session_id: str, facts: Facts, limits: Limits, now: float) -> None:
@@ -82,8 +82,7 @@ class Session:
         self._side: dict[int, FrameDecoder] | None = None
         self._output: list[bytes] = []
         self._pull: tuple[str, int] | None = None  # msg_id and version of the answer that is not applied yet
-        self._spared = limits.burst
-        self._spared_at = now
+        self._bucket = Bucket(limits.burst, now)
 
     # --- The agent's side ---
 
@@ -94,7 +93,7 @@ class Session:
             try:
                 if stream_id == CONTROL_STREAM:
                     for frame in self._control.feed(data):
-                        self._charge(1 + len(frame.payload) / COST_UNIT, now)
+                        self._limits.charge(self._bucket, 1 + len(frame.payload) / COST_UNIT, now)
                         self._read(frame, inputs)
                         self.heard_at = now
                     if end:
@@ -134,6 +133,11 @@ class Session:
         if self.closing is None:
             self.closing = Close(code, reason, limit)
             self.state = State.CLOSED
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to write, or the connection is to be closed."""
+        return bool(self._output) or self.closing is not None
 
     def take_output(self) -> bytes:
         """What is to be written to the control stream."""
@@ -330,7 +334,7 @@ class Session:
                 self._check_own(message.client_id)
                 return StatsReceived(envelope.msg_id, message)
             case task_pb2.TaskConfigPull():
-                self._spare(PULL_COST)
+                self._limits.charge(self._bucket, PULL_COST, self._bucket.at)
                 self.applied = message.version
                 return PullReceived(envelope.msg_id, message.version)
             case agent_pb2.LogChunk():
@@ -349,7 +353,7 @@ class Session:
                 raise PeerError(f"more than {self._limits.side_streams} streams", CLOSE_FLOOD, "side_streams")
             decoder = self._side[stream_id] = FrameDecoder(self._limits.frame)
         for frame in decoder.feed(data):
-            self._charge(1 + len(frame.payload) / COST_UNIT, now)
+            self._limits.charge(self._bucket, 1 + len(frame.payload) / COST_UNIT, now)
             _, message = messages.decode_data(frame)
             if not isinstance(message, agent_pb2.LogChunk):
                 raise PeerError(f"unexpected {message.DESCRIPTOR.name} on stream {stream_id}")
@@ -370,17 +374,6 @@ class Session:
     def _check_own(self, client_id: str) -> None:
         if client_id not in ("", self.client_id):
             raise PeerError("speaks for another client")
-
-    def _charge(self, cost: float, now: float) -> None:
-        gained = (now - self._spared_at) * self._limits.rate
-        self._spared = min(self._spared + gained, self._limits.burst)
-        self._spared_at = now
-        self._spare(cost)
-
-    def _spare(self, cost: float) -> None:
-        self._spared -= cost
-        if self._spared < 0:
-            raise PeerError(f"more than {self._limits.rate:g} frames a second", CLOSE_FLOOD, "rate")
 
     # --- Writing ---
 

@@ -6,6 +6,7 @@ longer, acknowledgements ride on answers, and whatever costs time in proportion 
 """
 
 import gc
+import math
 import sys
 
 import aioquic
@@ -62,6 +63,27 @@ def acknowledge_now(quic: QuicConnection, now: float) -> None:
     space = quic._spaces.get(tls.Epoch.ONE_RTT)
     if space is not None and space.ack_at is not None and space.ack_at > now:
         space.ack_at = now
+
+
+def can_wait(quic: QuicConnection, now: float) -> bool:
+    """Whether a connection that has just received something may keep silent until its timer rings.
+
+    What it then sends later, by the delay of an acknowledgement at most, is what QUIC says by itself: new connection
+    ids, limits, a path's answer. Nobody may be waiting for room or for what was lost, and so nothing may be unsent.
+    """
+    if not quic._handshake_confirmed or quic._close_event is not None or len(quic._streams) != 1:
+        return False
+    space = quic._spaces[tls.Epoch.ONE_RTT]
+    if space.ack_at is not None and space.ack_at <= now:
+        return False
+    (control,) = quic._streams.values()
+    return control.sender.buffer_is_empty
+
+
+def timer(quic: QuicConnection) -> float:
+    """When the connection wants to be looked at again; inf: never."""
+    due: float | None = quic.get_timer()
+    return math.inf if due is None else due
 
 
 def close_of(quic: QuicConnection) -> ConnectionTerminated | None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
+from .connection import Connection
 from .domain import Domain, IngestOutcome, Report, Result, Unavailable
-from .server import Connection
 
 log = structlog.get_logger(__name__)
 

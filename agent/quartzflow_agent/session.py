@@ -144,6 +144,11 @@ class AgentSession:
             )
         )
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to be written."""
+        return bool(self._accepted or self._out)
+
     def data_to_send(self) -> bytes:
         """Everything that waits to be written, once."""
         acks = bytearray()

@@ -4,6 +4,7 @@ It keeps results until they are acknowledged and its credential for as long as t
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -49,12 +50,11 @@ class SimulatedAgent:
         "_session",
         "_since",
         "_socket",
-        "_timer",
-        "_timer_at",
         "_turn",
         "_unacknowledged",
         "address",
         "client_id",
+        "slot",
         "version",
     )  # fmt: skip
 
@@ -73,8 +73,7 @@ class SimulatedAgent:
         self._ended = False
         self._since = 0.0
         self._pulling = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self.slot = 0  # `Timers`
         self._patience: asyncio.TimerHandle | None = None  # for the handshake
         self._retry: asyncio.TimerHandle | None = None
         self._flap: asyncio.TimerHandle | None = None
@@ -157,10 +156,11 @@ class SimulatedAgent:
                 self._backoff.reset()
         self._since = 0.0
         self._pulling = False
-        for timer in (self._timer, self._patience, self._flap):
+        for timer in (self._patience, self._flap):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._patience = self._flap = None
+        self._patience = self._flap = None
+        fleet.timers.disarm(self)
         self._quic = self._session = None
         fleet.forget(self, quic)
         tuning.dismantle(quic)
@@ -182,7 +182,11 @@ class SimulatedAgent:
         if quic is not None:
             quic.receive_datagram(data, address, now=now)
             self._process(quic, now)
-            self.wake()
+            session = self._session
+            if session is not None and not session.has_output and tuning.can_wait(quic, now):
+                self._arm(quic, session)
+            else:
+                self.wake()
 
     def transmit(self, now: float) -> None:
         self._dirty = False
@@ -204,23 +208,14 @@ class SimulatedAgent:
             self._socket.send(data, address)
 
     def _arm(self, quic: QuicConnection, session: AgentSession) -> None:
-        due = min((at for at in (quic.get_timer(), session.timer()) if at is not None), default=None)
-        # As in the bridge: a timer that rings too early looks again.
-        if due is None or (self._timer is not None and self._timer_at <= due):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = due
-        self._timer = self._fleet.loop.call_at(due, self._ring)
+        self._fleet.timers.arm(self, min(tuning.timer(quic), session.timer() or math.inf))
 
-    def _ring(self) -> None:
-        self._timer = None
+    def ring(self, now: float) -> None:
+        """A timer of the connection or of the session may be due."""
         quic, session = self._quic, self._session
         if quic is None or session is None:
             return
-        now = max(self._timer_at, self._fleet.loop.time())
-        due = quic.get_timer()
-        if due is not None and due <= now:
+        if tuning.timer(quic) <= now:
             quic.handle_timer(now=now)
             self._process(quic, now)
         due = session.timer()

@@ -11,6 +11,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from quartzflow_agent import quic_tuning
 
 from .. import tuning, udp
+from ..timers import Timers
 from ..udp import Address, UdpSocket
 from .agent import SimulatedAgent
 from .options import Options, Stats
@@ -44,6 +45,7 @@ class Fleet:
         self._family = socket.AF_INET6 if len(self.endpoints[0].address) == 4 else socket.AF_INET
         self._sockets: list[UdpSocket] = []
         self._applied: dict[int, list[float]] = {}
+        self.timers = Timers(self.loop)
         self._dirty: list[SimulatedAgent] = []
         self._scheduled = False
         self._freezer = tuning.Freezer()

@@ -341,9 +341,9 @@ async def test_a_timer_that_fails_ends_its_connection_only(connect, bridge):
     good, bad = await connect("host-1"), await connect("host-2")
     broken = bridge.registry.get("host-2")
     broken._quic.handle_timer = lambda now: 1 / 0
-    broken._timer_at = 0.0
     broken._quic._close_at = 0.0
-    broken._ring()
+    broken._server.timers.disarm(broken)
+    broken.ring(broken._server.loop.time())
     assert (await bad.closed())[1] == "internal error"
     await good.ping()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 
 import pytest
@@ -10,7 +11,7 @@ from aioquic.quic.connection import QuicConnection
 from quartzflow_agent import quic_tuning
 from quartzflow_agent.protocol import messages, task_pb2
 
-from quic_bridge import server, tuning
+from quic_bridge import metrics, server, tuning
 
 from .agents import eventually
 
@@ -91,6 +92,29 @@ async def test_an_acknowledgement_rides_on_the_answer(connect, bridge, monkeypat
     await a.ping()
     await asyncio.sleep(3 * tuning.ACK_DELAY)
     assert len(sent) == 1
+
+
+async def test_what_needs_no_answer_wakes_nobody_until_its_acknowledgement_is_due(
+    connect, bridge, monkeypatch
+):
+    a = await connect("host-1")
+    await asyncio.sleep(0.3)
+    turns, sent = [], []
+    transmit, send = bridge.server.transmit, bridge.server.socket.send
+    monkeypatch.setattr(bridge.server, "transmit", lambda one, now: (turns.append(now), transmit(one, now)))
+    monkeypatch.setattr(
+        bridge.server.socket,
+        "send",
+        lambda data, address: sent.append(time.monotonic()) or send(data, address),
+    )
+    answered = metrics.ANSWERED._value.get()
+    begun = time.monotonic()
+    a.send(messages.ack("x:0:some-execution"))
+    await eventually(lambda: metrics.ANSWERED._value.get() > answered)
+    assert turns == []
+    await eventually(lambda: sent)
+    assert sent[0] - begun >= tuning.ACK_DELAY
+    assert (len(turns), len(sent)) == (1, 1)
 
 
 async def test_what_one_turn_makes_a_session_say_leaves_in_one_datagram(connect, bridge, monkeypatch):
