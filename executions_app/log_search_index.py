@@ -21,7 +21,7 @@ from .models import ExecutionLog
 log = structlog.get_logger(__name__)
 
 BATCH = 200  # outputs of one transaction: SQLite's other writers wait for it
-PAUSE = 0.02  # seconds between two, in which they come in
+REST = 3.0  # times as long as a batch took until the next: executions go first, the more so on a busy machine
 BUDGET = 2.0  # seconds of one step
 MOST_COUNTED = 10_000  # outputs that wait; beyond, their number does not matter
 
@@ -162,15 +162,17 @@ def bring_in(budget: float = BUDGET) -> int:
         return 0
     count = 0
     while True:
+        batch = time.monotonic()
         with transaction.atomic():
             # What is being written this moment waits for the next step; what is written afterwards empties it again.
             rows = _waiting().select_for_update(skip_locked=True, of=("self",)).order_by("-pk")
             pks = list(rows.values_list("pk", flat=True)[:BATCH])
             ExecutionLog.objects.filter(pk__in=pks).update(indexed_at=timezone.now())
         count += len(pks)
-        if len(pks) < BATCH or time.monotonic() - begun > budget:
+        now = time.monotonic()
+        if len(pks) < BATCH or now - begun > budget:
             break
-        time.sleep(PAUSE)
+        time.sleep(REST * (now - batch))
     return count
 
 
