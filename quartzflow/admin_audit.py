@@ -53,6 +53,8 @@ NOUNS = {
     "secret": _lazy("Secret"),
     "rule": _lazy("Assignment rule"),
     "backup": _lazy("Backup"),
+    "report": _lazy("Report"),
+    "report_schedule": _lazy("Mailed report"),
     "consistency": _lazy("Consistency check"),
 }
 VERBS = {
@@ -90,6 +92,11 @@ VERBS = {
     "rights": _lazy("rights changed"),
     "prune": _lazy("old entries dropped"),
     "fix": _lazy("mended"),
+    "request": _lazy("requested"),
+    "build": _lazy("built"),
+    "download": _lazy("downloaded"),
+    "send": _lazy("sent by hand"),
+    "sent": _lazy("sent at its time"),
 }
 
 
