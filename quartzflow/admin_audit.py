@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from . import audit_export
 from .admin_base import ConsoleAdmin, ReadOnly, who
 from .admin_site import site
+from .distinct import distinct_values
 from .errors import InvalidInput
 from .models import AuditEntry
 from .templatetags.console import moment
@@ -125,8 +126,7 @@ class ActionFilter(admin.SimpleListFilter):
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        found = AuditEntry.objects.order_by("action").values_list("action", flat=True).distinct()
-        return [(action, words_of(action)) for action in found]
+        return [(action, words_of(action)) for action in distinct_values(AuditEntry, "action")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(action=self.value()) if self.value() else queryset
@@ -137,8 +137,7 @@ class ActorFilter(admin.SimpleListFilter):
     parameter_name = "actor"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        found = AuditEntry.objects.order_by("actor_name").values_list("actor_name", flat=True).distinct()
-        return [(name, name) for name in found if name]
+        return [(name, name) for name in distinct_values(AuditEntry, "actor_name") if name]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(actor_name=self.value()) if self.value() else queryset
@@ -149,7 +148,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        found = AuditEntry.objects.order_by("object_type").values_list("object_type", flat=True).distinct()
+        found = distinct_values(AuditEntry, "object_type")
         return [(kind, kind_words(kind)) for kind in found if kind]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
