@@ -69,7 +69,7 @@ if (viewer) {
   follower = new LogFollower(viewer, $("#log-text").textContent, () => subscribe({ log: id }));
   startFullLog(viewer);
   showWanted();
-  for (const type of ["wheel", "keydown", "pointerdown"]) {
+  for (const type of ["wheel", "keydown", "pointerdown", "input"]) {
     $("#log").addEventListener(type, () => (wanted = null), { passive: true });
   }
   on("output", (message) => message.execution === id && showOutput(message));
