@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from celery import shared_task
@@ -16,7 +17,7 @@ from . import chains, control, limits, log_search_index, missing, replays, reten
 from .alerts import deliveries, evaluation, sources
 from .choices import ExecutionType
 from .dispatch import Firing, fire, new_firing
-from .reports import building, mailing, schedules
+from .reports import building, mailing, query, schedules
 from .reports.actions import BUILD
 from .sweeps import expire_overdue
 
@@ -123,6 +124,12 @@ def build_reports() -> None:
     """Somebody asked for a report: build what waits, and send what is built."""
     building.build_waiting()
     mailing.deliver()
+
+
+@shared_task(name=query.COUNT, ignore_result=True)
+def count_figures(*arguments: Any) -> None:
+    """A page waits for figures that take longer to count than a page may."""
+    query.count_for_pages(*arguments)
 
 
 @shared_task(name="executions_app.reports.look", ignore_result=True)

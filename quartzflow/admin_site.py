@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar, NamedTuple, cast
 
-import structlog
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.auth.forms import AuthenticationForm
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -23,15 +21,14 @@ from django.views.decorators.cache import cache_control
 from django.views.i18n import JavaScriptCatalog
 
 from . import admin_profile
+from .admin_errors import client_error
 from .admin_overview import overview
 from .errors import InvalidInput
 from .permissions import User
 from .preferences import THEMES, check_preferences, do_save_preferences
 
-log = structlog.get_logger(__name__)
 YEAR = 365 * 24 * 3600  # seconds
 THEME_COOKIE = "qf_theme"
-MAX_REPORT = 8 * 1024  # bytes of one front-end error report
 
 
 # A permission's name, or a question that is asked of a user; "": everybody.
@@ -154,7 +151,7 @@ class QuartzAdminSite(AdminSite):
                 self.admin_view(admin_profile.revoke_token),
                 name="profile_token_revoke",
             ),
-            path("client-errors/", self.admin_view(self.client_error), name="client_error"),
+            path("client-errors/", self.admin_view(client_error), name="client_error"),
             *super().get_urls(),
         ]
 
@@ -210,20 +207,6 @@ class QuartzAdminSite(AdminSite):
     def make_token(self, request: HttpRequest) -> HttpResponse:
         """POST: a new API token of one's own."""
         return admin_profile.make_token(self, request)
-
-    def client_error(self, request: HttpRequest) -> HttpResponse:
-        """POST {message, source, stack}: an error that a page met, for the server's log (PRD §4.5.6)."""
-        if request.method != "POST" or len(request.body) > MAX_REPORT:
-            return HttpResponseBadRequest()
-        try:
-            report = json.loads(request.body)
-        except ValueError:
-            return HttpResponseBadRequest()
-        if not isinstance(report, dict):
-            return HttpResponseBadRequest()
-        fields = {name: str(report.get(name, ""))[:2000] for name in ("message", "source", "stack", "page")}
-        log.warning("page error", user=request.user.get_username(), **fields)
-        return HttpResponse(status=204)
 
 
 def theme_cookie(request: HttpRequest) -> str:

@@ -2,19 +2,24 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
+import structlog
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from groups_app.models import Group
+from quartzflow.celery import app
 from quartzflow.permissions import User, visible
 from tasks_app.models import Task
 
@@ -23,8 +28,13 @@ from .figures import EVERYTHING, Chosen, Figures, count, too_many
 from .periods import MOST_DAYS, Period, period_of
 from .tables import Links
 
+log = structlog.get_logger(__name__)
+
 RANGES = {"1": Days.TODAY, "7": Days.LAST_7, "30": Days.LAST_30}
 FOLDS = ("day", "week", "month")
+COUNT = "executions_app.reports.count"
+PATIENCE = 60  # seconds until a worker is asked once more; so long at least its figures are believed
+KEPT_ROWS = 2000  # of a kind
 WORTH = (
     20  # figures are believed for so many times the time that counting took: 1 s of counting, 20 s of peace
 )
@@ -111,18 +121,53 @@ def links(period: Period, chosen: Chosen = EVERYTHING) -> Links:
 
 
 def figures_for(user: User, period: Period, chosen: Chosen = EVERYTHING) -> Figures | None:
-    """The figures for a page; None: so many executions that a report must be built of them.
+    """The figures for a page; None: there are so many executions that a worker counts them, and the page asks again.
 
     Many pages that look at the same make the database count once: what took long to count is kept for a while.
     """
-    name = repr((user.pk, str(period), period.zone, asdict(chosen)))
-    key = f"figures:{sha256(name.encode()).hexdigest()}"
-    kept = cache.get(key)
-    if kept is not None:
-        return Figures.from_json(kept) if kept else None
+    key = _key(user, period, chosen)
+    # Without Redis each page counts for itself.
+    with suppress(RedisError, OSError):
+        if kept := cache.get(key):
+            return Figures.from_json(kept)
     begin = time.monotonic()
-    figures = None if too_many(user, period, chosen) else count(user, period, chosen)
-    seconds = int(WORTH * (time.monotonic() - begin))
-    if seconds:
-        cache.set(key, figures.to_json() if figures else {}, seconds)
+    if too_many(user, period, chosen):
+        _ask_a_worker(key, user, period, chosen)
+        return None
+    figures = count(user, period, chosen)
+    if seconds := int(WORTH * (time.monotonic() - begin)):
+        with suppress(RedisError, OSError):
+            cache.set(key, figures.to_json(), seconds)
     return figures
+
+
+def _key(user: User, period: Period, chosen: Chosen) -> str:
+    name = repr((user.pk, str(period), period.zone, asdict(chosen)))
+    return f"figures:{sha256(name.encode()).hexdigest()}"
+
+
+def _ask_a_worker(key: str, user: User, period: Period, chosen: Chosen) -> None:
+    """Once, however many pages wait for it. A hint: the page asks again."""
+    arguments = [user.pk, str(period.first), str(period.last), period.zone, *asdict(chosen).values()]
+    try:
+        if cache.add(f"{key}:asked", 1, PATIENCE):
+            app.send_task(COUNT, arguments, ignore_result=True, retry=False, expires=PATIENCE)
+    except (OperationalError, RedisError, OSError) as error:
+        log.warning("worker not asked to count", error=str(error))
+
+
+def count_for_pages(
+    user_id: int, first: str, last: str, zone: str, task_id: int | None, group_id: int | None, client_id: str
+) -> None:
+    """What a worker does: count, and leave the figures where pages look for them. Repeating it changes nothing."""
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        return
+    period = Period(date.fromisoformat(first), date.fromisoformat(last), zone)
+    chosen = Chosen(task_id, group_id, client_id)
+    begin = time.monotonic()
+    figures = count(user, period, chosen)
+    seconds = int(WORTH * (time.monotonic() - begin))
+    key = _key(user, period, chosen)
+    cache.set(key, figures.to_json(KEPT_ROWS), max(seconds, PATIENCE))
+    cache.delete(f"{key}:asked")

@@ -18,8 +18,21 @@ function reportError(message, source, stack) {
   report(`${console_}client-errors/`, { message, source, stack, page: window.location.pathname }).catch(() => undefined);
 }
 
-window.addEventListener("error", (event) => {
-  reportError(event.message, `${event.filename}:${event.lineno}`, event.error ? String(event.error.stack) : "");
+window.addEventListener(
+  "error",
+  (event) => {
+    if (event.target instanceof Element) {
+      // A file that does not load; such an event stays at its element, hence the capturing.
+      reportError("not loaded", event.target.src || event.target.href || event.target.tagName, "");
+    } else {
+      reportError(event.message, `${event.filename}:${event.lineno}`, event.error ? String(event.error.stack) : "");
+    }
+  },
+  true,
+);
+document.addEventListener("securitypolicyviolation", (event) => {
+  const what = `refused by the security policy: ${event.violatedDirective} ${event.blockedURI}`;
+  reportError(what, `${event.sourceFile}:${event.lineNumber}`, "");
 });
 window.addEventListener("unhandledrejection", (event) => {
   reportError(String(event.reason), "promise", event.reason && event.reason.stack ? String(event.reason.stack) : "");

@@ -305,17 +305,6 @@ def test_a_time_zone_that_the_system_lost_does_not_break_pages():
     assert b'data-time-zone="Asia/Shanghai"' in browser(user).get(reverse("admin:index")).content
 
 
-def test_errors_of_pages_reach_the_log(caplog):
-    page = browser(people.stranger())
-    report = {"message": "x is not defined", "source": "a.js:3", "stack": "at a", "page": "/console/"}
-    url = reverse("admin:client_error")
-    assert page.post(url, report, content_type="application/json").status_code == 204
-    assert "x is not defined" in caplog.text
-    for body in ("[1]", "no json", "x" * 9000):
-        assert page.post(url, body, content_type="application/json").status_code == 400
-    assert page.get(url).status_code == 400
-
-
 # --- what templates say ---
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from guardian.shortcuts import assign_perm
 
 from executions_app.alerts.models import Alert, AlertDelivery
@@ -97,3 +98,21 @@ def test_nothing_is_written_past_the_actions(way: str):
     assert browser.post(url, {"state": "resolved", "post": "yes"}).status_code in (302, 403)
     one.refresh_from_db()
     assert one.state == "open" and Alert.objects.count() == 1
+
+
+def test_empty_lists_say_what_to_do_first(receiver: Receiver):
+    browser = signed_in(people.admin())
+    add_rule, add_channel = (
+        reverse("admin:executions_app_alertrule_add"),
+        "/console/executions_app/alertchannel/add/",
+    )
+    assert add_rule in browser.get("/console/executions_app/alert/").content.decode()
+    page = browser.get("/console/executions_app/alertrule/").content.decode()
+    assert add_channel in page and add_rule in page
+    assert add_channel in browser.get(add_rule).content.decode()
+    rule("failure")
+    assert "notice-warning" in browser.get("/console/executions_app/alertrule/").content.decode()
+    webhook(receiver)
+    assert "notice-warning" not in browser.get("/console/executions_app/alertrule/").content.decode()
+    alert("job")
+    assert add_rule not in browser.get("/console/executions_app/alert/").content.decode()

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from guardian.shortcuts import assign_perm
 
 from executions_app.alerts.channels import config_of
@@ -14,7 +13,7 @@ from quartzflow.models import AuditEntry
 from tests import people
 
 from .conftest import SECRET, Receiver, rule, webhook
-from .test_pages import alert, signed_in
+from .test_pages import signed_in
 
 pytestmark = pytest.mark.django_db
 RULES = "/console/executions_app/alertrule/"
@@ -388,18 +387,3 @@ def test_every_change_needs_the_csrf_token(receiver: Receiver):
     ):
         assert browser.post(path, {}).status_code == 403
     assert AlertRule.objects.filter(is_enabled=True).exists() and not receiver.got
-
-
-def test_empty_lists_say_what_to_do_first(receiver: Receiver):
-    browser = signed_in(people.admin())
-    add_rule, add_channel = reverse("admin:executions_app_alertrule_add"), f"{CHANNELS}add/"
-    assert add_rule in browser.get("/console/executions_app/alert/").content.decode()
-    page = browser.get(RULES).content.decode()
-    assert add_channel in page and add_rule in page
-    assert add_channel in browser.get(add_rule).content.decode()
-    rule("failure")
-    assert "notice-warning" in browser.get(RULES).content.decode()
-    webhook(receiver)
-    assert "notice-warning" not in browser.get(RULES).content.decode()
-    alert("job")
-    assert add_rule not in browser.get("/console/executions_app/alert/").content.decode()

@@ -264,6 +264,20 @@ def test_what_is_old_is_dropped_and_what_nobody_has_too():
     assert {path.name for path in selectors.directory().iterdir()} == {f"{kept.pk}-1.xlsx", "78-1.pdf"}
 
 
+def test_a_report_is_built_on_each_database(each_database):
+    ok(NOON, task=people.task("夜间备份"), duration=1500)
+    bad(NOON, "agent_lost", task=people.task("other"), host="web-2")
+    for kind in ("xlsx", "pdf"):
+        actions.do_request_report(people.admin(), {**ASKED, "format": kind})
+    assert building.build_waiting() == 2
+    for done in Report.objects.all():
+        assert (done.state, done.figures["p95"], done.figures["total"]["failure"]) == ("done", 1500, 1)
+        assert selectors.has_file(done) and [row["name"] for row in done.figures["hosts"]] == [
+            "web-1",
+            "web-2",
+        ]
+
+
 def test_nothing_was_built_yet_and_there_is_nothing_to_drop():
     assert building.forget_old() == 0
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
 from executions_app.models import Execution
-from executions_app.reports import building, figures, query
+from executions_app.reports import building
 from executions_app.reports.models import Report, ReportMail, ReportSchedule
 from executions_app.selectors import span_of
 from quartzflow.models import AuditEntry
@@ -142,25 +142,6 @@ def test_the_page_costs_the_same_whatever_it_shows():
     with CaptureQueriesContext(connection) as many:
         browser.get(STATISTICS, DAYS)
     assert len(many) <= len(few) <= 32
-
-
-def test_too_many_executions_are_for_a_report(monkeypatch):
-    monkeypatch.setattr(figures, "AT_ONCE", 1)
-    ok(NOON)
-    ok(NOON)
-    page = signed_in().get(STATISTICS, DAYS)
-    assert page.context["too_many"] and "执行数量太多" in page.content.decode()
-
-
-def test_what_takes_long_to_count_is_counted_once_for_a_while(monkeypatch):
-    monkeypatch.setattr(query, "WORTH", 1e6)
-    ok(NOON)
-    browser = signed_in()
-    assert browser.get(STATISTICS, DAYS).context["figures"].total.total == 1
-    ok(NOON)
-    assert browser.get(STATISTICS, DAYS).context["figures"].total.total == 1
-    assert signed_in(people.stranger()).get(STATISTICS, DAYS).context["figures"].total.total == 0
-    assert browser.get(STATISTICS, {**DAYS, "host": "web-1"}).context["figures"].total.total == 2
 
 
 def test_a_report_is_asked_for_on_the_page_watched_and_downloaded():
