@@ -47,7 +47,7 @@ items = [
     for name in Client.objects.filter(status=1).values_list("client_id", flat=True)
 ]
 start = time.time()
-bridges.send(Bridge.objects.get().bridge_id, {"type": "dispatch", "items": items})
+bridges.send(Bridge.objects.get().bridge_id, bridges.dispatch(items))
 print(start, len(items))
 """
 
