@@ -118,7 +118,7 @@ class ExecutionAdmin(RunPageAdmin):
         "row_menu",
     )  # fmt: skip
     list_display_links = None
-    sortable_by = ()  # by id, newest first: every filter has its index in that order
+    sortable_by = ()  # by id, newest first: filters have their indexes in that order
     list_filter = (StatusFilter, TimeFilter, "execution_type")
     search_fields = ("task_name",)
     search_help_text = _lazy("Task, host, number or execution id")
@@ -131,6 +131,10 @@ class ExecutionAdmin(RunPageAdmin):
     }
 
     # --- list ---
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        # A stretch of time in the order of its index: by id, a day long ago would be looked for among all newer ones.
+        return ("-scheduled_time", "-id") if span_of(request.GET.get("time", "")) else ("-id",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str

@@ -13,7 +13,7 @@ from tasks_app.models import Task
 
 from .models import Execution, ExecutionLog
 
-MOST_NAMED = 500  # tasks that a query names one by one
+MOST_NAMED = 5000  # tasks that a query names one by one
 
 
 def executions_for(user: User) -> QuerySet[Execution]:

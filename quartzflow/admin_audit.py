@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from . import audit_export
 from .admin_base import ConsoleAdmin, ReadOnly, who
 from .admin_site import site
+from .distinct import distinct_values
 from .errors import InvalidInput
 from .models import AuditEntry
 from .templatetags.console import moment
@@ -53,6 +54,8 @@ NOUNS = {
     "secret": _lazy("Secret"),
     "rule": _lazy("Assignment rule"),
     "backup": _lazy("Backup"),
+    "report": _lazy("Report"),
+    "report_schedule": _lazy("Mailed report"),
     "consistency": _lazy("Consistency check"),
 }
 VERBS = {
@@ -90,6 +93,11 @@ VERBS = {
     "rights": _lazy("rights changed"),
     "prune": _lazy("old entries dropped"),
     "fix": _lazy("mended"),
+    "request": _lazy("requested"),
+    "build": _lazy("built"),
+    "download": _lazy("downloaded"),
+    "send": _lazy("sent by hand"),
+    "sent": _lazy("sent at its time"),
 }
 
 
@@ -118,8 +126,7 @@ class ActionFilter(admin.SimpleListFilter):
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        found = AuditEntry.objects.order_by("action").values_list("action", flat=True).distinct()
-        return [(action, words_of(action)) for action in found]
+        return [(action, words_of(action)) for action in distinct_values(AuditEntry, "action")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(action=self.value()) if self.value() else queryset
@@ -130,8 +137,7 @@ class ActorFilter(admin.SimpleListFilter):
     parameter_name = "actor"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        found = AuditEntry.objects.order_by("actor_name").values_list("actor_name", flat=True).distinct()
-        return [(name, name) for name in found if name]
+        return [(name, name) for name in distinct_values(AuditEntry, "actor_name") if name]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(actor_name=self.value()) if self.value() else queryset
@@ -142,7 +148,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        found = AuditEntry.objects.order_by("object_type").values_list("object_type", flat=True).distinct()
+        found = distinct_values(AuditEntry, "object_type")
         return [(kind, kind_words(kind)) for kind in found if kind]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:

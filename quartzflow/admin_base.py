@@ -39,11 +39,20 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return len(rows.order_by().values_list("pk", flat=True)[: COUNT_LIMIT + 1])
+        return int(rows.order_by().values("pk")[: COUNT_LIMIT + 1].count())
 
     @property
     def capped(self) -> bool:
         return self.count > COUNT_LIMIT
+
+
+class ConsoleChangeList(ChangeList):
+    """Where nothing was counted, nothing is looked for again: a search in vain has read the whole table already."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.result_count:
+            self.result_list = self.queryset.none()
 
 
 class ConsoleAdmin(ModelAdmin):
@@ -62,6 +71,9 @@ class ConsoleAdmin(ModelAdmin):
     list_per_page = 50
     # What a batch action asks before it is done: name → words with %(count)s.
     confirmations: dict[str, Any] = {}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ConsoleChangeList
 
     @property
     def media(self) -> Media:

@@ -59,7 +59,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         **(_cards(figures, link) if figures else {}),
         **_timeline(ahead(tasks, MINUTES, SHOWN)),
         "latest": list(executions.order_by("-id")[:8]),
-        "failures": list(within.filter(status__in=BAD).order_by("-id")[:SHOWN]),
+        "failures": list(within.filter(status__in=BAD).order_by("-scheduled_time", "-id")[:SHOWN]),
     }
 
 

@@ -1,6 +1,7 @@
 """Values of the kind that a column holds: Django's fields would take a list for a text, and 20.9 or "20" for 20."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -23,4 +24,6 @@ def wrong_kinds(model: type[models.Model], data: Mapping[str, Any]) -> dict[str,
             not isinstance(value, int) or isinstance(value, bool)
         ):
             wrong[name] = [_("Must be a whole number.")]
+        elif isinstance(column, models.DateTimeField) and not isinstance(value, str | datetime):
+            wrong[name] = [_("Must be a moment such as 2025-01-10T02:00:00Z.")]
     return wrong

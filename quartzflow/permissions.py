@@ -7,8 +7,10 @@ for that task and its executions only; whoever may view a group sees its hosts.
 from typing import TypeVar
 
 from django.contrib.auth.models import User
-from django.db.models import Model, QuerySet
-from guardian.shortcuts import get_objects_for_user
+from django.db.models import BigIntegerField, Model, QuerySet
+from django.db.models.functions import Cast
+from guardian.ctypes import get_content_type
+from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from .errors import NotAllowed, NotFound
 
@@ -29,7 +31,18 @@ def visible(user: User, queryset: QuerySet[M], action: str = "view") -> QuerySet
     if not user.is_active:
         return queryset.none()
     permission = codename(queryset.model, action)
-    return get_objects_for_user(user, permission, queryset, accept_global_perms=True)
+    if user.has_perm(permission):
+        return queryset
+    # Not guardian's get_objects_for_user: it compares every row's number as text with those of all objects there are,
+    # which takes most of a second where somebody may see thousands of tasks, and a page asks for it ten times.
+    granted = {
+        "permission__content_type": get_content_type(queryset.model),
+        "permission__codename": permission.partition(".")[2],
+    }
+    direct = UserObjectPermission.objects.filter(user=user, **granted)
+    by_role = GroupObjectPermission.objects.filter(group__user=user, **granted)
+    direct, by_role = (rows.values_list(Cast("object_pk", BigIntegerField())) for rows in (direct, by_role))
+    return queryset.filter(pk__in=direct.union(by_role))
 
 
 def allowed(user: User, obj: Model, action: str) -> bool:

@@ -46,6 +46,8 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
     """
     errors = wrong_kinds(Task, data)
     for name, value in data.items():
+        if name in errors:
+            continue
         if name in EDITABLE:
             setattr(task, name, value.strip() if isinstance(value, str) and name != "description" else value)
         elif name not in ("group_ids", "calendar_id", "dependencies"):

@@ -32,7 +32,7 @@ class EstimatingPaginator(Paginator):
     @cached_property
     def _counted(self) -> tuple[int, bool]:
         rows: Any = self.object_list
-        exact = len(rows.order_by().values_list("pk", flat=True)[: EXACT + 1])
+        exact = rows.order_by().values("pk")[: EXACT + 1].count()
         if exact <= EXACT:
             return exact, False
         if connection.vendor != "postgresql":

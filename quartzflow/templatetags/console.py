@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django import template
@@ -22,6 +23,7 @@ register.filter(milliseconds)
 
 
 @register.simple_tag
+@lru_cache(maxsize=1000)  # a page of fifty rows has hundreds of them
 def icon(name: str, css: str = "") -> SafeString:
     """An icon of the sprite, for decoration only: a control with no text needs an aria-label of its own."""
     url = static(ICON_SPRITE)

@@ -44,7 +44,10 @@ def _measurements(database: str) -> Iterator[Measurement]:
     found = run_lists(database)
     pages = sorted(found["pages"], key=lambda page: page["p95"], reverse=True)
     for page in pages[:10]:
-        sys.stdout.write(f"  {page['p95']:8.1f} ms  {page['name']}  ({page['queries']} queries)\n")
+        sys.stdout.write(
+            f"  {page['p95']:8.1f} ms  {page['name']}  (p50 {page['p50']} ms, Python {page['cpu']} ms,"
+            f" {page['queries']} queries)\n"
+        )
     size = f"{int(os.environ.get('BENCH_LIST_EXECUTIONS', EXECUTIONS[database])):,} executions, {database}"
     scanned = [page["name"] for page in pages if page["scans"]]
     yield Measurement(

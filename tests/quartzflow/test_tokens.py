@@ -102,7 +102,7 @@ class TestScopes:
                 assert (scope == Scope.READ) == (method in ("get", "head")), (basename, action)
                 if scope == Scope.TRIGGER:
                     found.add((basename, action))
-                elif scope == Scope.WRITE:
+                elif scope == Scope.WRITE and basename != "report":  # whose building is cancelled: no task
                     assert not {"trigger", "cancel", "retry", "run"} & set(action.split("_")), (
                         basename,
                         action,

@@ -61,6 +61,8 @@ def test_a_new_task_has_everything_that_belongs_to_it():
         ({"created_by": "somebody"}, "created_by"),
         ({"version": 5}, "version"),
         ({"start_at": people.at(2026, 2, 1), "end_at": people.at(2026, 1, 1)}, "end_at"),
+        ({"end_at": [None, None]}, "end_at"),
+        ({"start_at": 5}, "start_at"),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_written(fields, wrong):
