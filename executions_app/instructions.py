@@ -108,7 +108,7 @@ def send_out(executions: list[Execution], tasks: Mapping[int, Prepared] | None =
         if execution.pk in ready and (bridge := bridge_of.get(execution.client_id)):
             message = instruction(execution, tasks[execution.task_id])
             batches.setdefault(bridge, []).append((execution.client_id, message.SerializeToString()))
-    bridges.send_all([(bridge, {"type": "dispatch", "items": items}) for bridge, items in batches.items()])
+    bridges.send_all([(bridge, bridges.dispatch(items)) for bridge, items in batches.items()])
     publish_executions(pks)
 
 

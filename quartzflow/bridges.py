@@ -4,22 +4,29 @@ They are hints: what they speak of is a committed row, and every bridge sweeps t
 unreachable layer is logged and otherwise ignored.
 """
 
+import base64
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, TypedDict
 
+import msgpack
 import structlog
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
+from cryptography.fernet import Fernet, InvalidToken
+from django.conf import settings
+from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatch(TypedDict):
-    """Instructions for some clients of the bridge: [client_id, serialised TaskExecution]."""
+    """Instructions for some clients of the bridge; `dispatch` makes it, `instructions_of` reads it."""
 
     type: Literal["dispatch"]
-    items: list[tuple[str, bytes]]
+    sealed: bytes
 
 
 class Config(TypedDict):
@@ -94,6 +101,29 @@ def channel_name(bridge_id: str) -> str:
     return (
         "bridge." + "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "-" for c in bridge_id)[:80]
     )
+
+
+def dispatch(items: Sequence[tuple[str, bytes]]) -> Dispatch:
+    """The message with these instructions: (client id, serialised TaskExecution).
+
+    Encrypted, as a whole: there are values of secrets in it, and Redis writes what passes through it to disk.
+    """
+    return {"type": "dispatch", "sealed": _cipher(settings.SECRET_KEY).encrypt(msgpack.packb(items))}
+
+
+def instructions_of(message: Dispatch) -> list[tuple[str, bytes]]:
+    """What `dispatch` was given. Raises KeyError, ValueError: another version's, or of a server with another key."""
+    try:
+        opened = _cipher(settings.SECRET_KEY).decrypt(message["sealed"])
+    except InvalidToken:
+        raise ValueError("instructions that QF_SECRET_KEY does not open") from None
+    return [(client_id, data) for client_id, data in msgpack.unpackb(opened)]
+
+
+@lru_cache(maxsize=2)
+def _cipher(key: str) -> Fernet:
+    derived = salted_hmac("quartzflow.bridges.dispatch", b"", key, algorithm="sha256").digest()
+    return Fernet(base64.urlsafe_b64encode(derived))
 
 
 def send(bridge_id: str, message: BridgeMessage) -> bool:

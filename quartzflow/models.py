@@ -148,6 +148,18 @@ class ApiToken(models.Model):
         return self.scopes.split(",")
 
 
+class RoleGrant(models.Model):
+    """A permission that a role out of the box has been given once (quartzflow.roles): it is not given again."""
+
+    role = models.CharField(max_length=150)  # its name: what is remembered outlives the row
+    permission = models.CharField(max_length=128)  # app.codename
+
+    class Meta:
+        db_table = "tb_role_grant"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["role", "permission"], name="uk_role_grant")]
+
+
 class IdempotencyKey(models.Model):
     """A request that was done under a key of the caller's, and what was answered (quartzflow.api.idempotency)."""
 

@@ -9,8 +9,11 @@ from typing import Any
 from django.apps import apps as global_apps
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
+from django.db import transaction
 
-# role → permissions `app.codename`; "*": all of ours.
+from .models import RoleGrant
+
+# Permissions `app.codename`. One that is added here reaches the installations that are there when they migrate.
 VIEW = (
     "tasks_app.view_task",
     "tasks_app.view_logs_task",
@@ -84,19 +87,38 @@ ROLES = {"admin": ADMINISTER, "operator": OPERATE, "developer": DEVELOP, "viewer
 
 
 def create_roles(**kwargs: Any) -> None:
-    """After a migration: make the roles that are missing. One that is there keeps what it was given."""
+    """After a migration: make the roles that are missing, and give the others what a release has added to them.
+
+    1. A permission is given to a role once: RoleGrant remembers it, whatever an administrator does with it later.
+    2. A role that was deleted is made anew, whole; one that somebody made under its name gets what is new only.
+    """
+    try:
+        # The models as migrated so far: a migration to an older state ends here, too.
+        kwargs.get("apps", global_apps).get_model("quartzflow", "RoleGrant")
+    except LookupError:
+        return
     # Permissions are made app by app after this signal; the roles need all of them.
     for config in global_apps.get_app_configs():
         create_permissions(config, verbosity=0, using=kwargs.get("using", "default"))
     for name, codes in ROLES.items():
-        role, created = Group.objects.get_or_create(name=name)
-        if created:
-            role.permissions.set(_permissions(codes))
+        with transaction.atomic():
+            role, created = Group.objects.get_or_create(name=name)
+            given = (
+                set()
+                if created
+                else set(RoleGrant.objects.filter(role=name).values_list("permission", flat=True))
+            )
+            fresh = _permissions(set(codes) - given)
+            if fresh:
+                role.permissions.add(*fresh.values())
+                RoleGrant.objects.bulk_create(
+                    [RoleGrant(role=name, permission=code) for code in fresh], ignore_conflicts=True
+                )
 
 
-def _permissions(codes: tuple[str, ...]) -> list[Permission]:
-    wanted = {tuple(code.split(".", 1)) for code in codes}
-    found = Permission.objects.filter(codename__in={codename for _, codename in wanted}).select_related(
-        "content_type"
-    )
-    return [p for p in found if (p.content_type.app_label, p.codename) in wanted]
+def _permissions(codes: set[str]) -> dict[str, Permission]:
+    """Those of the codes that there are."""
+    names = {code.split(".", 1)[1] for code in codes}
+    rows = Permission.objects.filter(codename__in=names).select_related("content_type")
+    found = {f"{row.content_type.app_label}.{row.codename}": row for row in rows}
+    return {code: found[code] for code in sorted(codes & found.keys())}

@@ -13,7 +13,7 @@ from channels.exceptions import ChannelFull
 from quartzflow_agent.protocol import agent_pb2
 from redis.exceptions import RedisError
 
-from quartzflow.bridges import BridgeMessage, channel_name
+from quartzflow.bridges import BridgeMessage, channel_name, instructions_of
 
 from .commands import Commands, read_instructions
 from .logs import Logs
@@ -74,7 +74,7 @@ class Wake:
         """Act on one wake-up. Raises KeyError, TypeError or ValueError when it is not well-formed."""
         match message["type"]:
             case "dispatch":
-                items = read_instructions(message["items"])
+                items = read_instructions(instructions_of(message))
                 sent = await self._commands.dispatch(items)
                 log.debug("dispatched", instructions=len(items), sent=sent)
             case "config":

@@ -22,6 +22,7 @@ from .admin_fields import CODE, ExplainedChoice, NamedTexts, SelectorTexts, numb
 from .admin_form_alerts import AlertsForm
 from .admin_form_executor import ExecutorForm
 from .admin_form_schedule import ScheduleForm
+from .checks import hidden_groups
 from .choices import ConcurrencyPolicy, DependencyCondition, OfflinePolicy, Routing, TaskStatus
 from .models import Calendar, Task
 
@@ -98,6 +99,7 @@ class TaskForm(ScheduleForm, ExecutorForm, AlertsForm):
         self.task = task
         self.user = user
         self.groups = list(groups_for(user))
+        self.hidden_groups = len(hidden_groups(user, task)) if task else 0
         # Parents that the user may not see stay as they are; so does the whole list then.
         self.hidden_parents = False
         source = task or like

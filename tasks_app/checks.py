@@ -102,9 +102,11 @@ def _check_calendar(user: User, task: Task, data: dict[str, Any], errors: dict[s
     if "calendar_id" not in data:
         return
     pk = data["calendar_id"]
+    known = isinstance(pk, int) and not isinstance(pk, bool)
+    if known and pk == task.calendar_id:
+        return  # what is there already may stay, seen or not
     task.calendar = None
     if pk is not None:
-        known = isinstance(pk, int) and not isinstance(pk, bool)
         task.calendar = visible(user, Calendar.objects.all()).filter(pk=pk).first() if known else None
         if task.calendar is None:
             errors["calendar_id"] = [_("There is no such calendar.")]
@@ -113,7 +115,10 @@ def _check_calendar(user: User, task: Task, data: dict[str, Any], errors: dict[s
 def _check_groups(
     user: User, task: Task, data: dict[str, Any], errors: dict[str, list[Any]]
 ) -> list[Group] | None:
-    """The groups that `data` names; each must be visible to the user (no binding to a group one may not know of)."""
+    """The groups that `data` names, and those that the user may not see and the task is bound to: they stay.
+
+    No other may be named that the user may not see (no binding to a group one may not know of).
+    """
     if "group_ids" not in data:
         if task.pk is None and not task.is_global:
             errors["group_ids"] = [_("Choose at least one group, or every host.")]
@@ -122,9 +127,17 @@ def _check_groups(
     if not isinstance(ids, list) or not all(isinstance(pk, int) and not isinstance(pk, bool) for pk in ids):
         errors["group_ids"] = [_("Must be a list of group ids.")]
         return None
-    groups = list(groups_for(user).filter(pk__in=ids))
+    hidden = hidden_groups(user, task)
+    groups = [*groups_for(user).filter(pk__in=ids), *hidden]
     if missing := sorted(set(ids) - {group.pk for group in groups}):
         errors["group_ids"] = [_("There is no group %(ids)s.") % {"ids": ", ".join(map(str, missing))}]
     elif not groups and not task.is_global:
         errors["group_ids"] = [_("Choose at least one group, or every host.")]
     return groups
+
+
+def hidden_groups(user: User, task: Task) -> list[Group]:
+    """The groups that the task is bound to and that the user may not see."""
+    if task.pk is None:
+        return []
+    return list(task.groups.exclude(pk__in=groups_for(user).values("pk")))

@@ -22,7 +22,7 @@ from quartzflow.errors import InvalidInput, QuartzError
 from quartzflow.permissions import User, visible
 
 from . import actions
-from .checks import EDITABLE, check_task
+from .checks import EDITABLE, check_task, hidden_groups
 from .choices import DependencyCondition, ExecutorType, TaskStatus, VersionAction
 from .formats import Row, read_rows, write_rows
 from .models import Calendar, Task, TaskDependency
@@ -249,14 +249,22 @@ class _Import:
         if name in MOMENTS:
             return _moment(given, zone)
         if name == "groups":
-            return self._ids(given, self.groups, _("There is no group %(ids)s."))
+            return self._ids(given, self._groups(task), _("There is no group %(ids)s."))
         if name == "calendar":
-            return self._ids([given], self.calendars, _("There is no such calendar."))[0] if given else None
+            known = self.calendars | (
+                {task.calendar.name: task.calendar.pk} if task and task.calendar else {}
+            )
+            return self._ids([given], known, _("There is no such calendar."))[0] if given else None
         if name == "dependencies":
             return self._parents(given)
         if name in PARTED:
             return _unmasked(given, getattr(task, name) if task else None)
         return str(given) if name in TEXTS and type(given) in (int, float) else given
+
+    def _groups(self, task: Task | None) -> dict[str, int]:
+        """Those that the row may name: what the user may see, and what its task is bound to."""
+        hidden = hidden_groups(self.user, task) if task else []
+        return {**self.groups, **{group.name: group.pk for group in hidden}}
 
     def _ids(self, given: Any, known: dict[str, int], missing: str) -> list[int]:
         if not isinstance(given, list) or not all(isinstance(name, str) for name in given):

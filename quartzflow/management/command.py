@@ -2,6 +2,7 @@
 
 import getpass
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -17,7 +18,7 @@ class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
 
 
 class OperatorCommand(BaseCommand):
-    """A command with verbs. Subclasses fill `examples`, and `work` with what they do."""
+    """Subclasses fill `examples`, and `work` with what they do."""
 
     examples = ""  # shown by --help, one command a line
 
@@ -43,6 +44,30 @@ class OperatorCommand(BaseCommand):
     def work(self, **options: Any) -> None:
         """Do it. Errors of the product become one line."""
         raise NotImplementedError
+
+
+class VerbCommand(OperatorCommand):
+    """A command with verbs, each with --json and --user. Subclasses name them in `add_verbs`."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        self._verbs = parser.add_subparsers(dest="verb", required=True)
+        self.add_verbs()
+
+    def add_verbs(self) -> None:
+        """Call `verb` for each."""
+        raise NotImplementedError
+
+    def verb(self, name: str, do: Callable[..., None], text: str) -> ArgumentParser:
+        """A verb that calls `do` with the acting user and the options. Returns its parser, for its own arguments."""
+        parser: ArgumentParser = self._verbs.add_parser(name, help=text)
+        parser.set_defaults(do=do)
+        add_json(parser)
+        add_user(parser)
+        return parser
+
+    def work(self, **options: Any) -> None:
+        do: Callable[..., None] = options.pop("do")
+        do(**{**options, "user": acting_user(options["user"])})
 
 
 def add_json(*parsers: ArgumentParser) -> None:

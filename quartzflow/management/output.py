@@ -23,6 +23,17 @@ def write_rows(
         out.write("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
+def write_fields(out: OutputWrapper, fields: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print all that is known of one thing, a line a field."""
+    if as_json:
+        out.write(json.dumps(fields, ensure_ascii=False))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        out.write(f"{name.ljust(width)}  {text}")
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 

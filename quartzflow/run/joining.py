@@ -1,4 +1,4 @@
-"""How agents of other hosts join this server, for the console and `manage.py enroll`."""
+"""How agents of other hosts join this server, for the console and `manage.py enroll_token`."""
 
 import ipaddress
 

@@ -99,13 +99,24 @@ def test_statistics_of_a_task_are_by_day(filled, quicflow):
     assert "It has not run in this time." in out
 
 
-def test_history_lists_the_executions_of_a_day(filled, quicflow):
+@pytest.fixture
+def far_from_utc(monkeypatch):
+    """The host's time zone is fourteen hours ahead."""
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_history_lists_the_executions_of_a_day(filled, quicflow, far_from_utc):
     code, out, _ = quicflow("task", "history", "--date", DAY, "--task-id", "1")
     assert code == 0
+    assert out.splitlines()[1].startswith(f"│ Executions - {DAY} (UTC) ")
     assert [cell.strip() for cell in out.splitlines()[5].strip("│").split("│")] == [
         "日志清理",
         "Success",
-        datetime.fromtimestamp(START / 1000).strftime("%H:%M:%S"),
+        datetime.fromtimestamp(START / 1000, UTC).strftime("%H:%M:%S"),
         "2.3s",
         "0",
         "-",

@@ -173,6 +173,15 @@ def test_status_of_an_agent_that_does_not_run(filled, quicflow):
     )
 
 
+def test_what_the_server_lacks_is_what_the_store_says(filled, quicflow):
+    save(filled, AgentConfig([Endpoint("a.example", 8474)], "c1"))
+    lock = Lock(filled.lock)
+    filled.status.write_text(json.dumps({"connected": True, "unacknowledged": 7}))  # as it was a while ago
+    found = json.loads(quicflow("agent", "status", "--json")[1])
+    lock.release()
+    assert (found["unacknowledged"], found["agent"]) == (290, {"connected": True, "unacknowledged": 290})
+
+
 @pytest.mark.parametrize(("connected", "code"), [(True, 0), (False, 1)])
 def test_status_of_an_agent_that_runs(home, quicflow, connected, code):
     save(home, AgentConfig([Endpoint("a.example", 8474)], "c1"))

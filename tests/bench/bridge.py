@@ -47,7 +47,7 @@ items = [
     for name in Client.objects.filter(status=1).values_list("client_id", flat=True)
 ]
 start = time.time()
-bridges.send(Bridge.objects.get().bridge_id, {"type": "dispatch", "items": items})
+bridges.send(Bridge.objects.get().bridge_id, bridges.dispatch(items))
 print(start, len(items))
 """
 
@@ -94,7 +94,7 @@ def bench(count: int, processes: int = PROCESSES, **more: str) -> Iterator[Bench
 @contextmanager
 def simulated(stack: Stack, group: str, count: int, processes: int) -> Iterator[Simulation]:
     """As many agents in a group, online when the block begins."""
-    command = stack.manage("enroll", group, "--uses", str(count))
+    command = stack.manage("enroll_token", "create", group, "--uses", str(count))
     options = Options(
         endpoints=(("127.0.0.1", stack.quic_port),),
         ca=(stack.data_dir / "pki" / "ca.pem").read_bytes(),

@@ -39,7 +39,7 @@ def agent_idle() -> Iterator[Measurement]:
         starts, memory, cpu = asyncio.run(_idle(Path(directory)))
     start = round(statistics.median(starts), 3)
     yield Measurement("agent_start", start, "s", "lower", 1, "1 s until it is ready, the median of five")
-    yield Measurement("agent_idle_memory", round(memory, 1), "MiB", "lower", 60, "60 MB of resident memory")
+    yield Measurement("agent_idle_memory", round(memory, 1), "MB", "lower", 60, "60 MB of resident memory")
     yield Measurement("agent_idle_cpu", round(cpu, 3), "% of a core", "lower", 0.5, "0.5 % of a core")
 
 
@@ -106,7 +106,7 @@ async def _until_connected(server: FakeServer) -> None:
 
 
 async def _idle(directory: Path) -> tuple[list[float], float, float]:
-    """Seconds of each start; MiB; percents of a core."""
+    """Seconds of each start; MB (of a million bytes); percents of a core."""
     async with _place(directory) as (server, home, ready):
         starts = []
         for _ in range(STARTS - 1):
@@ -124,7 +124,7 @@ async def _idle(directory: Path) -> tuple[list[float], float, float]:
         used = max(after.user + after.system - before.user - before.system, 0.0)  # in steps of a clock tick
         cpu = used / (time.monotonic() - began) * 100
         await agent.stop()
-        return starts, memory / 2**20, cpu
+        return starts, memory / 1e6, cpu
 
 
 async def _burst(directory: Path) -> tuple[int, float]:

@@ -85,7 +85,8 @@ def run(chaos: Chaos, stack: Stack, directory: Path) -> Outcome:
 def _hosts(stack: Stack, directory: Path, count: int) -> Iterator[tuple[list[Host], Links]]:
     """All have joined the group and run when the block begins; they are stopped in good order at its end."""
     links = Links(count, ("127.0.0.1", stack.quic_port))
-    token = stack.manage("enroll", GROUP, "--uses", str(count)).split("--token ")[1].split()[0]
+    command = stack.manage("enroll_token", "create", GROUP, "--uses", str(count))
+    token = command.split("--token ")[1].split()[0]
     ca = stack.data_dir / "pki" / "ca.pem"
     homes = directory / "hosts"
     homes.mkdir()

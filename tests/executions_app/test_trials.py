@@ -6,6 +6,7 @@ from django.urls import reverse
 
 from executions_app import trials
 from executions_app.models import Execution
+from quartzflow import bridges
 from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.models import AuditEntry
 from tasks_app.models import Task
@@ -33,7 +34,7 @@ def test_it_runs_what_is_not_stored_on_the_host_chosen(django_capture_on_commit_
     stored = Execution.objects.get()
     assert (stored.pk, stored.client_id, stored.max_retries) == (made.pk, "web-2", 0)
     ((_bridge, message),) = [item for item in sent if item[1]["type"] == "dispatch"]
-    ((client, data),) = message["items"]
+    ((client, data),) = bridges.instructions_of(message)
     assert client == "web-2"
     assert b"date" in data
     entry = AuditEntry.objects.get(action="task.test_run")

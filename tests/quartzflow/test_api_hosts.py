@@ -12,6 +12,7 @@ from guardian.shortcuts import assign_perm
 from groups_app import presence
 from groups_app.legacy import register_legacy
 from groups_app.models import Client, EnrollmentToken
+from quartzflow.models import AuditEntry
 from tasks_app.configs import record_client_changes
 from tests import people
 
@@ -136,9 +137,11 @@ def run(*arguments):
 
 
 def test_tokens_on_the_command_line(capsys):
+    people.admin()
     people.group("web")
     (made,) = run("enroll_token", "create", "web", "--uses", "2", "--note", "n")
-    assert made["token"].startswith("qfe_") and (made["group"], made["max_uses"], made["note"]) == (
+    assert made["token"].startswith("qfe_") and f"--token {made['token']}" in made["command"]
+    assert (made["group"], made["max_uses"], made["note"]) == (
         "web",
         2,
         "n",
@@ -158,23 +161,76 @@ def test_tokens_on_the_command_line(capsys):
             call_command("enroll_token", *arguments)
 
 
-def test_hosts_on_the_command_line():
+def test_hosts_on_the_command_line(capsys):
+    people.admin()
     people.online_client()
     pending()
-    people.group()
-    assert [row["client_id"] for row in run("client", "list")] == ["old-1", "web-0", "web-1"]
-    (row,) = run("client", "approve", "old-1", "--group", "default", "--ip", "10.0.0.9")
+    web = people.group("web")
+    assert [row["client_id"] for row in run("clients", "list")] == ["old-1", "web-0", "web-1"]
+    (row,) = run("clients", "approve", "old-1", "--group", "default", "--ip", "10.0.0.9")
     assert (row["approval"], row["group"], row["online"]) == ("approved", "default", True)
     for verb, approval in (("rotate", "approved"), ("revoke", "revoked"), ("reset", "approved")):
-        assert run("client", verb, "web-1")[0]["approval"] == approval
+        assert run("clients", verb, "web-1")[0]["approval"] == approval
+    assert [row["group"] for row in run("clients", "move", "web-1", "old-1", "--group", "web")] == ["web"] * 2
+    assert run("clients", "move", "web-1", "--group", "-")[0]["group"] is None
+    assert run("clients", "show", "old-1")["group_id"] == web.pk
+    call_command("clients", "show", "old-1")
+    assert "client_id            old-1" in capsys.readouterr().out
+    entry = AuditEntry.objects.filter(action="client.revoke").get()
+    assert (entry.actor_name, entry.address.startswith("command:")) == ("admin", True)
     for arguments, text in (
         (("rotate", "web-1"), "no credential"),
         (("rotate", "nope"), "no host 'nope'"),
+        (("move", "web-1", "nope", "--group", "web"), "no host 'nope'"),
+        (("move", "web-1", "--group", "nope"), "no group 'nope'"),
         (("approve", "old-1", "--group", "nope"), "no group 'nope'"),
         (("approve", "old-1", "--group", "default"), "await"),
     ):
         with pytest.raises(CommandError, match=text):
-            call_command("client", *arguments)
+            call_command("clients", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--group", "web"], ["web-9"]),
+        (["--group", "-"], ["old-1"]),
+        (["--online"], ["old-1", "web-0", "web-1", "web-9"]),
+        (["--offline"], []),
+        (["--approval", "pending"], ["old-1"]),
+    ],
+)
+def test_hosts_are_found_on_the_command_line(options, found):
+    people.admin()
+    people.online_client()
+    people.online_client("web-9", people.group("web"), session="s9")
+    pending()
+    assert [row["client_id"] for row in run("clients", "list", *options)] == found
+
+
+def test_a_user_has_their_rights_to_hosts_and_tokens_on_the_command_line():
+    people.admin()
+    people.online_client("web-9", people.group("web"))
+    people.online_client("db-1", people.group("db"), session="s2")
+    user = people.stranger()
+    mine = ("--user", user.username)
+    (made,) = run("enroll_token", "create", "db")
+    assert run("clients", "list", *mine) == [] == run("enroll_token", "list", *mine)
+    for arguments in (
+        ("clients", "revoke", "web-9"),
+        ("enroll_token", "create", "web"),
+        ("enroll_token", "revoke", str(made["id"])),
+    ):
+        with pytest.raises(CommandError, match="there is no"):
+            call_command(*arguments, *mine)
+    assign_perm("groups_app.view_group", user, people.group("web"))
+    assert [row["client_id"] for row in run("clients", "list", *mine)] == ["web-9"]
+    for arguments in (("clients", "revoke", "web-9"), ("enroll_token", "create", "web")):
+        with pytest.raises(CommandError, match="permission"):
+            call_command(*arguments, *mine)
+    assign_perm("groups_app.manage_hosts", user, people.group("web"))
+    assert run("clients", "revoke", "web-9", *mine)[0]["approval"] == "revoked"
+    assert run("enroll_token", "create", "web", *mine)[0]["group"] == "web"
 
 
 def test_which_hosts_do_not_hold_a_task_yet():

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 
 from groups_app.models import EnrollmentToken, Group
 from groups_app.secrets import token_hash
 from quartzflow import env
 from quartzflow.run import joining, pki
+from tests import people
 
 
 def printed(*arguments: str) -> tuple[str, str]:
@@ -19,11 +20,12 @@ def printed(*arguments: str) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def test_enroll_prints_the_command_that_joins(db: None, tmp_path: Path, settings) -> None:
+def test_a_token_is_printed_in_the_command_that_joins(db: None, tmp_path: Path, settings) -> None:
     settings.ENV = env.load({"QF_DATA_DIR": str(tmp_path), "QF_QUIC_HOST": "quartz.example.com"})
     pki.ensure(tmp_path / "pki", ["localhost"], datetime.now(UTC))
+    people.admin()
     Group.objects.create(name="web")
-    out, err = printed("enroll", "web", "--uses", "3")
+    out, err = printed("enroll_token", "create", "web", "--uses", "3")
     words = out.split()
     options = dict(zip(words[3::2], words[4::2], strict=True))
     assert words[:3] == ["quicflow", "agent", "join"]
@@ -34,25 +36,15 @@ def test_enroll_prints_the_command_that_joins(db: None, tmp_path: Path, settings
     assert err == ""
 
 
-def test_enroll_warns_where_other_hosts_cannot_connect(db: None, tmp_path: Path, settings) -> None:
+def test_a_token_comes_with_a_warning_where_other_hosts_cannot_connect(
+    db: None, tmp_path: Path, settings
+) -> None:
     settings.ENV = env.load({"QF_DATA_DIR": str(tmp_path)})
+    people.admin()
     Group.objects.create(name="default")
-    out, err = printed("enroll")
+    out, err = printed("enroll_token", "create", "default")
     assert "--ca-sha256" not in out
     assert "QF_QUIC_HOST=0.0.0.0" in err
-
-
-def test_enroll_names_the_groups_there_are(db: None) -> None:
-    Group.objects.create(name="web")
-    with pytest.raises(CommandError, match="no group 'wbe'; there are: web"):
-        call_command("enroll", "wbe")
-
-
-def test_enroll_refuses_what_the_rules_refuse(db: None) -> None:
-    Group.objects.create(name="web")
-    with pytest.raises(CommandError, match=r"^max_uses: "):
-        call_command("enroll", "web", "--uses", "0")
-    assert not EnrollmentToken.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def execution(**fields):
 
 
 def test_help_has_examples(capsys):
-    for name in ("tasks", "executions", "groups"):
+    for name in ("tasks", "executions", "groups", "clients", "enroll_token"):
         with pytest.raises(SystemExit):
             call_command(name, "--help")
         assert f"examples:\n\n  manage.py {name}" in capsys.readouterr().out

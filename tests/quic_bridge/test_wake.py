@@ -11,7 +11,7 @@ from quartzflow_agent.protocol import backbone_pb2 as pb
 from quartzflow_agent.protocol.framing import encode
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from quartzflow.bridges import channel_name
+from quartzflow.bridges import channel_name, dispatch
 from quic_bridge import logs
 from quic_bridge.commands import Commands
 from quic_bridge.registry import Registry
@@ -35,7 +35,7 @@ async def tell(bridge):
 async def test_instructions_arrive(connect, tell):
     a = await connect("host-1")
     data = task_pb2.TaskExecution(execution_id="exec_1").SerializeToString()
-    await tell({"type": "dispatch", "items": [("host-1", data), ("host-1", b"\xff"), ("elsewhere", data)]})
+    await tell(dispatch([("host-1", data), ("host-1", b"\xff"), ("elsewhere", data)]))
     _, message = await a.next_data(task_pb2.TaskExecution)
     assert message.execution_id == "exec_1"
     await a.ping()  # nothing else came
@@ -68,7 +68,7 @@ async def test_an_instruction_whose_cancellation_overtook_it_is_not_sent(connect
     await tell({"type": "cancel", "items": [("host-1", "e1", "host_moved")]})
     await a.next_data(agent_pb2.TaskCancel)
     late, other = (task_pb2.TaskExecution(execution_id=name).SerializeToString() for name in ("e1", "e2"))
-    await tell({"type": "dispatch", "items": [("host-1", late), ("host-1", other)]})
+    await tell(dispatch([("host-1", late), ("host-1", other)]))
     _, message = await a.next_data(task_pb2.TaskExecution)
     assert message.execution_id == "e2"
 
@@ -114,6 +114,22 @@ async def test_a_log_is_watched_again_when_its_agent_comes_back(connect, tell, b
     monkeypatch.setattr(logs.time, "monotonic", lambda: now + logs.WATCH_LASTS)
     bridge.logs.expire()
     assert bridge.logs._watches == {}
+
+
+async def test_instructions_of_another_key_or_version_are_left_to_the_sweep(connect, tell, settings):
+    a = await connect("host-1")
+    data = task_pb2.TaskExecution(execution_id="exec_1").SerializeToString()
+    await tell({"type": "dispatch", "items": [("host-1", data)]})  # as they were before they were encrypted
+    key = settings.SECRET_KEY
+    settings.SECRET_KEY = "of another installation"
+    foreign = dispatch([("host-1", data)])
+    settings.SECRET_KEY = key
+    await tell(foreign)
+    damaged = dispatch([("host-1", data)])
+    await tell({**damaged, "sealed": damaged["sealed"][:-9]})
+    await tell(dispatch([("host-1", task_pb2.TaskExecution(execution_id="exec_2").SerializeToString())]))
+    _, message = await a.next_data(task_pb2.TaskExecution)
+    assert message.execution_id == "exec_2"
 
 
 async def test_an_unreadable_wake_up_does_not_stop_the_next(connect, tell):

@@ -60,6 +60,30 @@ def test_an_update_names_the_version_that_it_was_made_for():
     assert call.delete(url, headers={"If-Match": f'"0", {tag}'}).status_code == 200
 
 
+@pytest.mark.parametrize("method", ["put", "patch"])
+def test_groups_that_one_may_not_see_stay(method):
+    hidden, seen, foreign = (people.group(name).pk for name in ("hidden", "seen", "foreign"))
+    task, user = people.task(group_ids=[hidden, seen]), people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("groups_app.view_group", user, people.group("seen"))
+    send = getattr(api(user), method)
+    url = f"/api/v1/tasks/{task.pk}"
+    for given, bound in (
+        ([seen], {hidden, seen}),
+        ([], {hidden}),
+        ([hidden, seen], {hidden, seen}),  # as it was read
+        ([hidden], {hidden}),
+    ):
+        assert send(url, {"group_ids": given}, format="json").status_code == 200
+        assert set(task.groups.values_list("pk", flat=True)) == bound
+    refused = send(url, {"group_ids": [seen, foreign]}, format="json")
+    assert (refused.status_code, list(refused.json()["errors"])) == (400, ["group_ids"])
+    assert set(task.groups.values_list("pk", flat=True)) == {hidden}
+    assert api().put(url, {"group_ids": [seen]}, format="json").status_code == 200
+    assert set(task.groups.values_list("pk", flat=True)) == {seen}  # who sees all of them changes all of them
+
+
 def test_a_copy_gets_a_name_or_is_given_one():
     task, call = people.task(), api()
     made = call.post(f"/api/v1/tasks/{task.pk}/copy")

@@ -154,8 +154,28 @@ def test_rights_are_those_of_the_single_write():
     assign_perm("tasks_app.change_task", user, task)
     user = type(user).objects.get(pk=user.pk)
     assert ends(take([{"name": "job", "timeout": 20}], user)) == {"job": "changed"}
-    (refused,) = take([{"name": "job", "groups": ["default"]}], user)  # a group that one may not see
+    people.group("other")
+    (refused,) = take([{"name": "job", "groups": ["other"]}], user)  # a group that one may not see
     assert list(refused.errors) == ["groups"]
+
+
+def test_groups_and_calendar_that_one_may_not_see_stay():
+    calendar = do_save_calendar(people.admin(), {"name": "busy", "rules": {"dates": ["2026-01-01"]}})
+    hidden, seen, new = (people.group(name).pk for name in ("hidden", "seen", "new"))
+    task, user = people.task("job", group_ids=[hidden, seen], calendar_id=calendar.pk), people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    for name in ("seen", "new"):
+        assign_perm("groups_app.view_group", user, people.group(name))
+    user = type(user).objects.get(pk=user.pk)
+    whole = {"name": "job", "groups": ["hidden", "seen"], "calendar": "busy"}
+    assert ends(take([whole], user)) == {"job": "unchanged"}
+    (changed,) = take([{"name": "job", "groups": ["new"], "timeout": 20}], user)
+    assert changed.changes["groups"] == [["hidden", "seen"], ["hidden", "new"]]
+    assert set(task.groups.values_list("pk", flat=True)) == {hidden, new}
+    assert Task.objects.get().calendar == calendar
+    (refused,) = take([{"name": "another", "groups": ["hidden"]}], people.stranger("third"))
+    assert "groups" in refused.errors
 
 
 def test_names_of_foreign_tasks_do_not_go_out():

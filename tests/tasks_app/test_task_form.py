@@ -13,6 +13,7 @@ from quartzflow_agent.schedule import uuid7
 from executions_app.dispatch import Firing, fire
 from executions_app.models import Execution
 from tasks_app.admin_forms import NamedTexts, TaskForm
+from tasks_app.calendars import do_save_calendar
 from tasks_app.models import Task
 from tests import people
 
@@ -248,6 +249,33 @@ def test_parents_that_one_may_not_see_stay(browser):
     assert page.status_code == 302, errors(page)
     assert Task.objects.get(pk=task.pk).description == "changed"
     assert task.dependencies.count() == 1
+
+
+@pytest.mark.parametrize(("chosen", "is_global"), [(["seen"], False), ([], False), ([], True)])
+def test_groups_and_a_calendar_that_one_may_not_see_stay(browser, chosen, is_global):
+    calendar = do_save_calendar(people.admin(), {"name": "busy", "rules": {"dates": ["2026-01-01"]}})
+    hidden, seen = people.group("hidden"), people.group("seen")
+    task = people.task(group_ids=[hidden.pk, seen.pk], calendar_id=calendar.pk)
+    user = people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("groups_app.view_group", user, seen)
+    other = Browser()
+    other.force_login(user)
+    url = reverse("admin:tasks_app_task_change", args=[task.pk])
+    page = other.get(url)
+    assert "您无权查看的分组" in page.content.decode()
+    assert ">hidden<" not in page.content.decode()
+    assert "您无权查看的分组" not in browser.get(url).content.decode()
+    sent = filled(
+        calendar_id=str(calendar.pk), group_ids=[str(people.group(name).pk) for name in chosen],
+        is_global="on" if is_global else None,
+    )  # fmt: skip
+    page = other.post(url, sent)
+    assert page.status_code == 302, errors(page)
+    task.refresh_from_db()
+    assert {group.name for group in task.groups.all()} == {"hidden", *chosen}
+    assert (task.calendar, task.is_global) == (calendar, is_global)
 
 
 def test_a_copy_begins_with_the_values_of_another_task(browser):

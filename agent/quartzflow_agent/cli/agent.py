@@ -181,6 +181,10 @@ def status(as_json: Json = False) -> None:
         said = agent_status.load(home) if pid is not None else None
     except (OSError, ValueError) as error:
         raise Failure(_("Cannot read {path}: {error}").format(path=home.status, error=error)) from error
+    facts = _store_facts(home)
+    if said is not None:
+        # The agent says it now and then; the store knows at once.
+        said = {**said, "unacknowledged": facts["unacknowledged"]}
     found: Dict[str, Any] = {
         "running": pid is not None,
         "pid": pid,
@@ -188,7 +192,7 @@ def status(as_json: Json = False) -> None:
         "client_id": config.client_id,
         "servers": [str(server) for server in config.servers],
         "joined": home.credential.exists(),
-        **_store_facts(home),
+        **facts,
         "agent": said,
     }
     connected = bool(said and said["connected"])

@@ -17,7 +17,7 @@ from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.schedule import CRON, FIXED_DELAY, FIXED_RATE, ONCE, Schedule, zone
 from quartzflow_agent.store import executions, statistics, tasks
 from quartzflow_agent.store.database import open_readonly
-from quartzflow_agent.store.records import STATUS_NAMES, SUCCESS, DayStats
+from quartzflow_agent.store.records import STATUS_NAMES, SUCCESS, DayStats, utc
 from quartzflow_agent.views import execution_view, stats_view
 
 app = typer.Typer(help=_("See what ran on this host, and what will."), no_args_is_help=True)
@@ -126,7 +126,7 @@ def _stats_cells(item: DayStats) -> List[str]:
 
 
 @app.command(
-    help=_("The executions of a day (UTC)."),
+    help=_("The executions of a day; days and times are UTC."),
     epilog=example("quicflow task history --date 2025-01-09 --task-id 12"),
 )
 def history(
@@ -165,13 +165,13 @@ def history(
         _("Synced"),
         _("Execution"),
     ]
-    print_table(_("Executions - {date}").format(date=day), headings, rows)
+    print_table(_("Executions - {date}").format(date=f"{day} (UTC)"), headings, rows)
 
 
 def _clock(milliseconds: Optional[int]) -> str:
     if milliseconds is None:
         return "-"
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%H:%M:%S")
+    return utc(milliseconds).strftime("%H:%M:%S")  # as the days of records and files are
 
 
 @app.command(

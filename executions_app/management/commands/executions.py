@@ -2,8 +2,6 @@
 
 import json
 import time
-from argparse import ArgumentParser
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -17,8 +15,8 @@ from executions_app.models import Execution
 from executions_app.selectors import executions_for, log_of, may_read_log
 from quartzflow.errors import NotAllowed
 from quartzflow.execution_status import LIVE, ExecutionStatus
-from quartzflow.management.command import OperatorCommand, acting_user, add_json, add_user
-from quartzflow.management.output import write_rows
+from quartzflow.management.command import VerbCommand
+from quartzflow.management.output import write_fields, write_rows
 from quartzflow.permissions import User
 
 COLUMNS = (
@@ -35,7 +33,7 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 WATCHED = 2000  # executions whose changes are followed at once
 
 
-class Command(OperatorCommand):
+class Command(VerbCommand):
     help = (
         "Show executions, follow them as they happen, read the output of one, cancel some, read the archive."
     )
@@ -49,13 +47,12 @@ class Command(OperatorCommand):
   manage.py executions archive --day 2026-01-31 --kind outputs | jq -r .log.output
 """
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help="show the newest")
-        tail = verbs.add_parser("tail", help="show each start and end as it happens, until Ctrl-C")
-        show = verbs.add_parser("show", help="show one in full")
-        output = verbs.add_parser("log", help="print the output that the server has of one")
-        cancel = verbs.add_parser("cancel", help="end some that wait or run")
+    def add_verbs(self) -> None:
+        listing = self.verb("list", self._list, "show the newest")
+        tail = self.verb("tail", self._tail, "show each start and end as it happens, until Ctrl-C")
+        show = self.verb("show", self._show, "show one in full")
+        output = self.verb("log", self._log, "print the output that the server has of one")
+        cancel = self.verb("cancel", self._cancel, "end some that wait or run")
         for verb in (listing, tail):
             verb.add_argument("--task", help="only of the task of this name or id")
             verb.add_argument("--host", help="only on this host")
@@ -73,8 +70,8 @@ class Command(OperatorCommand):
         for verb in (show, output):
             verb.add_argument("id", type=int)
         cancel.add_argument("ids", type=int, nargs="+", metavar="ID")
-        archived = verbs.add_parser(
-            "archive", help="show the files of what has left the database, or a day's lines"
+        archived = self.verb(
+            "archive", self._archive, "show the files of what has left the database, or a day's lines"
         )
         archived.add_argument("--check", action="store_true", help="compare each file with its checksum")
         archived.add_argument("--day", type=date.fromisoformat, help="print its lines: 2026-01-31, in UTC")
@@ -82,21 +79,6 @@ class Command(OperatorCommand):
             "--kind", choices=archive.KINDS, default=archive.EXECUTIONS, help="of the lines (%(default)s)"
         )
         archived.add_argument("--id", type=int, help="only the line of the execution of this number")
-        every = (listing, tail, show, output, cancel, archived)
-        add_json(*every)
-        add_user(*every)
-
-    def work(self, **options: Any) -> None:
-        verbs: dict[str, Callable[..., None]] = {
-            "list": self._list,
-            "tail": self._tail,
-            "show": self._show,
-            "log": self._log,
-            "cancel": self._cancel,
-            "archive": self._archive,
-        }
-        options["user"] = acting_user(options["user"])
-        verbs[options["verb"]](**options)
 
     def _list(self, since: str | None, limit: int, **rest: Any) -> None:
         if not 1 <= limit <= 100_000:
@@ -121,14 +103,7 @@ class Command(OperatorCommand):
     def _show(self, user: User, id: int, **rest: Any) -> None:
         from executions_app.api.views import ExecutionSerializer
 
-        data: dict[str, Any] = dict(ExecutionSerializer(find(user, id)).data)
-        if rest["json"]:
-            self.stdout.write(json.dumps(data, ensure_ascii=False))
-            return
-        width = max(map(len, data))
-        for name, value in data.items():
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            self.stdout.write(f"{name.ljust(width)}  {text}")
+        write_fields(self.stdout, ExecutionSerializer(find(user, id)).data, as_json=rest["json"])
 
     def _log(self, user: User, id: int, **rest: Any) -> None:
         execution = find(user, id)

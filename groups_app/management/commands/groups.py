@@ -1,7 +1,5 @@
 """manage.py groups: host groups, what is in them, and the rules that hosts come into them by."""
 
-from argparse import ArgumentParser
-from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -10,7 +8,7 @@ from executions_app.placement import do_apply_rules, do_move_clients
 from groups_app import actions, rules
 from groups_app.models import Client, Group
 from groups_app.selectors import clients_for, groups_for
-from quartzflow.management.command import OperatorCommand, acting_user, add_json, add_user
+from quartzflow.management.command import VerbCommand
 from quartzflow.management.output import write_rows
 from quartzflow.permissions import User
 
@@ -19,7 +17,7 @@ HOST_COLUMNS = ("client_id", "hostname", "ip", "group")
 MOVE_COLUMNS = ("client_id", "from", "to", "rule")
 
 
-class Command(OperatorCommand):
+class Command(VerbCommand):
     help = "Show, make, change and delete groups; move hosts; apply the assignment rules to the hosts that are there."
     examples = """
   manage.py groups list --json
@@ -31,16 +29,15 @@ class Command(OperatorCommand):
   manage.py groups delete frontend
 """
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help="show groups")
+    def add_verbs(self) -> None:
+        listing = self.verb("list", self._list, "show groups")
         listing.add_argument("--tag", help="only those with this tag")
-        show = verbs.add_parser("show", help="show the hosts of a group")
-        create = verbs.add_parser("create", help="make a group")
-        change = verbs.add_parser("change", help="change a group")
-        delete = verbs.add_parser("delete", help="delete a group that no task is bound to; its hosts stay")
-        move = verbs.add_parser("move", help="put hosts into a group; - is none")
-        apply = verbs.add_parser("apply-rules", help="put hosts where the assignment rules say")
+        show = self.verb("show", self._show, "show the hosts of a group")
+        create = self.verb("create", self._save, "make a group")
+        change = self.verb("change", self._save, "change a group")
+        delete = self.verb("delete", self._delete, "delete a group that no task is bound to; its hosts stay")
+        move = self.verb("move", self._move, "put hosts into a group; - is none")
+        apply = self.verb("apply-rules", self._apply, "put hosts where the assignment rules say")
         for verb in (show, create, change, delete, move):
             verb.add_argument("group")
         change.add_argument("--name", help="its new name")
@@ -57,22 +54,6 @@ class Command(OperatorCommand):
         apply.add_argument(
             "--only-without-group", action="store_true", help="leave hosts alone that have a group"
         )
-        every = (listing, show, create, change, delete, move, apply)
-        add_json(*every)
-        add_user(*every)
-
-    def work(self, **options: Any) -> None:
-        verbs: dict[str, Callable[..., None]] = {
-            "list": self._list,
-            "show": self._show,
-            "create": self._save,
-            "change": self._save,
-            "delete": self._delete,
-            "move": self._move,
-            "apply-rules": self._apply,
-        }
-        options["user"] = acting_user(options["user"])
-        verbs[options["verb"]](**options)
 
     def _list(self, user: User, tag: str | None, **rest: Any) -> None:
         groups = [g for g in groups_for(user).order_by("name") if tag is None or tag in g.tag_list]
@@ -102,10 +83,10 @@ class Command(OperatorCommand):
         write_rows(self.stdout, [shown], COLUMNS, as_json=rest["json"])
 
     def _move(self, user: User, group: str, hosts: list[str], stop_running: bool, **rest: Any) -> None:
-        target = None if group == "-" else find(user, group)
+        target = target_group(user, group)
         found = list(clients_for(user).filter(client_id__in=hosts))
         if missing := sorted(set(hosts) - {client.client_id for client in found}):
-            raise CommandError(f"there is no host {', '.join(map(repr, missing))}; `client list` shows them")
+            raise CommandError(f"there is no host {', '.join(map(repr, missing))}; `clients list` shows them")
         do_move_clients(user, found, target, stop_running=stop_running)
         write_rows(self.stdout, [_host(client) for client in found], HOST_COLUMNS, as_json=rest["json"])
 
@@ -132,6 +113,11 @@ def find(user: User, name: str) -> Group:
     if group is None:
         raise CommandError(f"there is no group {name!r}; `groups list` shows them")
     return group
+
+
+def target_group(user: User, name: str) -> Group | None:
+    """The group of this name; `-` is none. Raises CommandError."""
+    return None if name == "-" else find(user, name)
 
 
 def _shown(group: Any) -> dict[str, Any]:

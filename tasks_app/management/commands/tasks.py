@@ -1,9 +1,6 @@
 """manage.py tasks: tasks, from the command line."""
 
-import json
 import time
-from argparse import ArgumentParser
-from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -13,8 +10,8 @@ from executions_app import control
 from executions_app.endings import outcomes
 from executions_app.models import Execution
 from quartzflow.execution_status import LIVE, ExecutionStatus
-from quartzflow.management.command import OperatorCommand, acting_user, add_json, add_user
-from quartzflow.management.output import write_rows
+from quartzflow.management.command import VerbCommand
+from quartzflow.management.output import write_fields, write_rows
 from quartzflow.permissions import User
 from tasks_app.choices import TaskStatus
 from tasks_app.models import Task
@@ -27,7 +24,7 @@ NOT_WELL = 3  # exit status: the run that was waited for did not end well
 STILL_RUNNING = 4  # exit status: it has not ended in time
 
 
-class Command(OperatorCommand):
+class Command(VerbCommand):
     help = (
         "Show tasks, switch them on and off, run them, cancel what of them waits or runs. Exit status of"
         f" `trigger --wait`: 0 all went well, {NOT_WELL} not all did, {STILL_RUNNING} it was not over in time."
@@ -40,19 +37,18 @@ class Command(OperatorCommand):
   manage.py tasks cancel backup
 """
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help="show tasks")
+    def add_verbs(self) -> None:
+        listing = self.verb("list", self._list, "show tasks")
         listing.add_argument("--group", help="only those bound to this group")
         listing.add_argument("--keyword", help="only those with this in name or description")
         state = listing.add_mutually_exclusive_group()
         state.add_argument("--enabled", action="store_true")
         state.add_argument("--disabled", action="store_true")
-        show = verbs.add_parser("show", help="show one task in full")
-        enable = verbs.add_parser("enable", help="put tasks on schedule")
-        disable = verbs.add_parser("disable", help="take tasks off schedule; what runs goes on")
-        trigger = verbs.add_parser("trigger", help="run a task now")
-        cancel = verbs.add_parser("cancel", help="end what of tasks waits or runs")
+        show = self.verb("show", self._show, "show one task in full")
+        enable = self.verb("enable", self._enable, "put tasks on schedule")
+        disable = self.verb("disable", self._disable, "take tasks off schedule; what runs goes on")
+        trigger = self.verb("trigger", self._trigger, "run a task now")
+        cancel = self.verb("cancel", self._cancel, "end what of tasks waits or runs")
         for verb in (show, trigger):
             verb.add_argument("task", metavar="TASK", help="name or id")
         for verb in (enable, disable, cancel):
@@ -63,21 +59,6 @@ class Command(OperatorCommand):
         trigger.add_argument("--host", action="append", metavar="ID", help="only there; may be repeated")
         trigger.add_argument("--wait", action="store_true", help="until it is over")
         trigger.add_argument("--timeout", type=float, default=3600, help="seconds to wait (%(default)s)")
-        every = (listing, show, enable, disable, trigger, cancel)
-        add_json(*every)
-        add_user(*every)
-
-    def work(self, **options: Any) -> None:
-        verbs: dict[str, Callable[..., None]] = {
-            "list": self._list,
-            "show": self._show,
-            "enable": self._enable,
-            "disable": self._disable,
-            "trigger": self._trigger,
-            "cancel": self._cancel,
-        }
-        options["user"] = acting_user(options["user"])
-        verbs[options["verb"]](**options)
 
     def _write(self, tasks: Any, json: bool) -> None:
         write_rows(self.stdout, [shown(task) for task in tasks], COLUMNS, as_json=json)
@@ -97,14 +78,7 @@ class Command(OperatorCommand):
     def _show(self, user: User, task: str, **rest: Any) -> None:
         from tasks_app.api.serializers import TaskSerializer
 
-        data: dict[str, Any] = dict(TaskSerializer(find(user, task)).data)
-        if rest["json"]:
-            self.stdout.write(json.dumps(data, ensure_ascii=False))
-            return
-        width = max(map(len, data))
-        for name, value in data.items():
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            self.stdout.write(f"{name.ljust(width)}  {text}")
+        write_fields(self.stdout, TaskSerializer(find(user, task)).data, as_json=rest["json"])
 
     def _enable(self, user: User, tasks: list[str], **rest: Any) -> None:
         found = [find(user, name) for name in tasks]
