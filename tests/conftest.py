@@ -6,6 +6,7 @@ from pathlib import Path
 import environ
 import pytest
 import redis
+from channels.layers import channel_layers
 from django.core.management import call_command
 from django.db import connections
 
@@ -43,8 +44,10 @@ def _redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(autouse=True)
 def _empty_redis(_redis_client: redis.Redis) -> Iterator[None]:
-    """Cache, channel layer and queues begin empty in every test."""
+    """Cache, channel layer and queues begin empty in every test; a layer that a cancelled reader has left may hold a
+    lock of that test's event loop."""
     yield
+    channel_layers.backends.clear()
     _redis_client.flushall()
 
 

@@ -46,7 +46,7 @@ def process(data_dir, redis_url, *options):
         **{name: value for name, value in os.environ.items() if not name.startswith("QF_")},
         "DJANGO_SETTINGS_MODULE": "quartzflow.settings",
         "QF_DATA_DIR": str(data_dir),
-        "QF_SECRET_KEY": "x" * 50,
+        "QF_SECRET_KEY": settings.SECRET_KEY,
         "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
         "REDIS_URL": redis_url,
     }
