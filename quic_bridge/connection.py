@@ -37,7 +37,7 @@ class Handler(Protocol):
 class Connection:
     """One QUIC connection and its session."""
 
-    __slots__ = ("__weakref__", "_cids", "_dirty", "_quic", "_server", "ip", "session", "slot")
+    __slots__ = ("__weakref__", "_cids", "_dirty", "_due", "_quic", "_server", "ip", "session", "slot")
 
     def __init__(self, server: "Server", quic: QuicConnection, session: Session, ip: str) -> None:
         self.session: Session | LegacySession = session
@@ -46,6 +46,7 @@ class Connection:
         self._quic: QuicConnection | None = quic  # None once the connection has ended
         self._cids = {quic.original_destination_connection_id, quic.host_cid}
         self._dirty = False
+        self._due = False  # the timer has rung, and nothing was received since
         self.slot = 0  # `Timers`
         tuning.tune(quic)
 
@@ -75,6 +76,7 @@ class Connection:
         """A datagram for this connection."""
         if self._quic is None:
             return
+        self._due = False
         try:
             self._quic.receive_datagram(data, address, now=now)
             self._process_events(now)
@@ -85,7 +87,8 @@ class Connection:
         if self.session.has_output or not tuning.can_wait(self._quic, now):
             self.wake()
         elif not self._dirty:
-            self._server.timers.arm(self, tuning.timer(self._quic))
+            due = tuning.timer_after_receipt(self._quic) if self.slot else tuning.timer(self._quic)
+            self._server.timers.arm(self, due)
 
     def ring(self, now: float) -> None:
         """A timer of the connection may be due."""
@@ -97,6 +100,7 @@ class Connection:
             self._server.timers.arm(self, due)
         else:
             # Thousands may be due at once: they have their turn among all who have something to send.
+            self._due = True
             self.wake()
 
     def transmit(self, now: float) -> None:
@@ -171,8 +175,9 @@ class Connection:
             self._server.socket.send(data, address)
 
     def _handle_timer(self, quic: QuicConnection, now: float) -> None:
-        if now < self.slot * FINE or tuning.timer(quic) > now:
+        if not self._due and (now < self.slot * FINE or tuning.timer(quic) > now):
             return
+        self._due = False
         try:
             quic.handle_timer(now=now)
             self._process_events(now)

@@ -12,8 +12,11 @@ import sys
 import aioquic
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import QuicConnection, QuicNetworkPath
 from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.stream import QuicStream
 
 from .steering import Steering
 
@@ -28,6 +31,11 @@ SWITCH_INTERVAL = 0.0005  # seconds
 
 FREEZE_AFTER = 50  # new connections
 FREEZE_IDLE = 10.0  # seconds
+
+
+# A member of an enumeration is hashed by its name, in Python, some forty times for each message; nothing but tables of
+# single connections is keyed by these, so that none of them exists yet.
+tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 class WrongVersionError(RuntimeError):
@@ -86,13 +94,94 @@ def timer(quic: QuicConnection) -> float:
     return math.inf if due is None else due
 
 
+def timer_after_receipt(quic: QuicConnection) -> float:
+    """What `timer` says, or inf where a datagram that has just been received cannot have moved it ahead."""
+    space = quic._spaces[tls.Epoch.ONE_RTT]
+    if space.ack_eliciting_in_flight or space.loss_time is not None:
+        return timer(quic)
+    return math.inf if space.ack_at is None else space.ack_at
+
+
 def close_of(quic: QuicConnection) -> ConnectionTerminated | None:
     """How the connection ends, as soon as either side has closed it; the event comes three probe timeouts later."""
     event: ConnectionTerminated | None = quic._close_event
     return event
 
 
-class SteeredConnection(QuicConnection):
+class LeanConnection(QuicConnection):
+    """A connection that looks for what is rarely to be said once, not at every datagram in two rounds.
+
+    Nearly all that a bridge sends is one packet with a piece of the control stream, an acknowledgement or both.
+    """
+
+    def _write_application(
+        self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float
+    ) -> None:
+        stream = self._lone_stream(network_path)
+        if stream is None:
+            super()._write_application(builder, network_path, now)
+            return
+        space, crypto = self._spaces[tls.Epoch.ONE_RTT], self._cryptos[tls.Epoch.ONE_RTT]
+        acknowledges = space.ack_at is not None and space.ack_at <= now
+        if not acknowledges:
+            self._pacing_at = self._loss._pacer.next_send_time(now=now)
+            if self._pacing_at is not None or stream.sender.buffer_is_empty:
+                return
+        builder.start_packet(QuicPacketType.ONE_RTT, crypto)
+        if acknowledges:
+            self._write_ack_frame(builder=builder, space=space, now=now)
+        if not (stream.is_blocked or stream.sender.buffer_is_empty):
+            room = self._remote_max_data - self._remote_max_data_used
+            self._remote_max_data_used += self._write_stream_frame(
+                builder=builder,
+                space=space,
+                stream=stream,
+                max_offset=min(stream.sender.highest_offset + room, stream.max_stream_data_remote),
+            )
+        if not builder.packet_is_empty:
+            self._loss._pacer.update_after_send(now=now)
+        if len(stream.sender._pending) or stream.sender._pending_eof:  # further packets
+            super()._write_application(builder, network_path, now)
+        else:
+            stream.sender.buffer_is_empty = True
+
+    def _lone_stream(self, path: QuicNetworkPath) -> QuicStream | None:
+        """The control stream, when nothing but its data and acknowledgements can be there to be sent; else None."""
+        if len(self._streams) != 1 or not self._handshake_confirmed or not path.is_validated:
+            return None
+        if (
+            self._probe_pending
+            or self._ping_pending
+            or self._datagrams_pending
+            or self._retire_connection_ids
+            or self._handshake_done_pending
+            or self._streams_blocked_pending
+            or path.remote_challenges
+            or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
+        ):
+            return None
+        data = self._local_max_data
+        if data.used * 2 > data.value:
+            return None
+        for limit in (data, self._local_max_streams_bidi, self._local_max_streams_uni):
+            if limit.value != limit.sent:
+                return None
+        for issued in self._host_cids:
+            if not issued.was_sent:
+                return None
+        (stream,) = self._streams.values()
+        if (
+            stream.is_finished
+            or stream.receiver.stop_pending
+            or stream.sender.reset_pending
+            or stream.receiver.highest_offset * 2 > stream.max_stream_data_local
+            or stream.max_stream_data_local_sent != stream.max_stream_data_local
+        ):
+            return None
+        return stream
+
+
+class SteeredConnection(LeanConnection):
     """A server's connection whose ids all lead to one of the workers that share a port: `steering` says which."""
 
     def __init__(

@@ -95,7 +95,7 @@ class SimulatedAgent:
         self._turn += 1
         self.address = endpoint.address
         fleet.stats.connections += 1
-        quic = self._quic = QuicConnection(configuration=endpoint.configuration)
+        quic = self._quic = tuning.LeanConnection(configuration=endpoint.configuration)
         quic_tuning.tune(quic)
         fleet.routes[quic.host_cid] = self
         request = agent_pb2.RegisterRequest(

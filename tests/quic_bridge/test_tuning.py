@@ -2,12 +2,17 @@
 
 import asyncio
 import gc
+import math
+import random
 import time
 import weakref
 
 import pytest
 from aioquic import tls
+from aioquic.quic import events
 from aioquic.quic.connection import QuicConnection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from quartzflow_agent import quic_tuning
 from quartzflow_agent.protocol import messages, task_pb2
 
@@ -50,19 +55,95 @@ def exchange(agent, bridge, now):
                 silent = False
 
 
-@pytest.mark.parametrize("tuned", [True, False])
-def test_acknowledgements_that_come_late_make_no_storm(pki, tuned):
-    """With 10,000 agents a burst's acknowledgements are read late; each probe sent meanwhile makes them later."""
+def connected(pki, kind=QuicConnection):
+    """An agent's connection and the bridge's, past the handshake; `kind` is the bridge's class."""
     client_config = quic_tuning.configuration()
     client_config.load_verify_locations(cadata=pki.ca)
     client_config.server_name = "127.0.0.1"
+    server_config = server.configuration(pki.certificate, pki.key)
+    for config in (client_config, server_config):
+        config.max_data = config.max_stream_data = 30_000  # so that limits are raised
     agent = QuicConnection(configuration=client_config)
     agent.connect(BRIDGE, now=0.0)
-    bridge = QuicConnection(
-        configuration=server.configuration(pki.certificate, pki.key),
+    bridge = kind(
+        configuration=server_config,
         original_destination_connection_id=agent.original_destination_connection_id,
     )
     exchange(agent, bridge, 0.0)
+    return agent, bridge
+
+
+@given(
+    writes=st.lists(
+        st.tuples(
+            st.booleans(),  # the agent writes, or the bridge
+            st.sampled_from([0, 4]),  # stream
+            st.integers(1, 5000) | st.just(50_000),  # bytes
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    seed=st.integers(0, 1000),
+    loss=st.sampled_from([0.0, 0.05]),
+    tuned=st.booleans(),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_written_arrives_whatever_is_lost(pki, writes, seed, loss, tuned):
+    agent, bridge = connected(pki, tuning.LeanConnection)
+    if tuned:
+        quic_tuning.tune(agent)
+        tuning.tune(bridge)
+    chance, sent, received, now = random.Random(seed), {}, {}, 1.0
+    ends = {True: (agent, bridge, AGENT), False: (bridge, agent, BRIDGE)}
+    writes = [(True, 0, 1), (True, 4, 1), *writes]  # it is the agent that opens streams
+    for number, (by_agent, stream, size) in enumerate(writes):
+        data = bytes([number]) * size
+        ends[by_agent][0].send_stream_data(stream, data)
+        key = (by_agent, stream)
+        sent[key] = sent.get(key, b"") + data
+        until = now + 300
+        while now < until:
+            moved = False
+            for side, (sender, receiver, address) in ends.items():
+                if sender.get_timer() <= now:
+                    sender.handle_timer(now=now)
+                for datagram, _ in sender.datagrams_to_send(now=now):
+                    moved = True
+                    if chance.random() >= loss:
+                        receiver.receive_datagram(datagram, address, now=now)
+                while (event := receiver.next_event()) is not None:
+                    if isinstance(event, events.StreamDataReceived):
+                        got = (side, event.stream_id)
+                        received[got] = received.get(got, b"") + event.data
+            if not moved and (1 < number < len(writes) - 1 or received == sent):
+                break
+            due = now if moved else min(agent.get_timer(), bridge.get_timer())
+            now = max(now + 0.001, due)
+    assert received == sent
+
+
+def test_what_is_ordinary_is_written_in_one_round(pki, monkeypatch):
+    agent, bridge = connected(pki, tuning.LeanConnection)
+    agent.send_stream_data(0, b"a registration")
+    exchange(agent, bridge, 1.0)
+    slow = []
+    monkeypatch.setattr(QuicConnection, "_write_application", lambda *args: slow.append(args))
+    bridge.send_stream_data(0, b"an instruction")
+    assert len(bridge.datagrams_to_send(now=2.0)) == 1
+    assert bridge.datagrams_to_send(now=2.0) == []
+    assert slow == []
+    for unusual in ("_ping_pending", "_probe_pending", "_retire_connection_ids", "_handshake_done_pending"):
+        monkeypatch.setattr(bridge, unusual, [1])
+        bridge.datagrams_to_send(now=2.0)
+        monkeypatch.undo()
+        monkeypatch.setattr(QuicConnection, "_write_application", lambda *args: slow.append(args))
+    assert len(slow) == 4
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_acknowledgements_that_come_late_make_no_storm(pki, tuned):
+    """With 10,000 agents a burst's acknowledgements are read late; each probe sent meanwhile makes them later."""
+    agent, bridge = connected(pki)
     if tuned:
         quic_tuning.tune(agent)
         tuning.tune(bridge)
@@ -223,3 +304,35 @@ async def test_delayed_acknowledgements_are_only_hastened_where_there_are_any(co
     assert space.ack_at == 1.0
     a.send(messages.ping("host-1"))
     await a.next()
+
+
+async def test_after_a_datagram_only_what_it_may_have_moved_ahead_is_looked_at(connect, bridge, monkeypatch):
+    await connect("host-1")
+    quic = connection_of(bridge, "host-1")._quic
+    space = quic._spaces[tls.Epoch.ONE_RTT]
+    await eventually(lambda: space.ack_at is None and not space.ack_eliciting_in_flight)
+    assert tuning.timer_after_receipt(quic) == math.inf
+    monkeypatch.setattr(space, "ack_at", 5.0)
+    assert tuning.timer_after_receipt(quic) == 5.0
+    monkeypatch.setattr(space, "ack_eliciting_in_flight", 1)
+    monkeypatch.setattr(tuning, "timer", lambda quic: 4.0)
+    assert tuning.timer_after_receipt(quic) == 4.0
+
+
+async def test_what_is_received_after_a_timer_has_rung_is_counted_in(connect, bridge, monkeypatch):
+    """An acknowledgement read between the ring and its turn: a probe would be sent for nothing, in a burst by many."""
+    await connect("host-1")
+    connection = connection_of(bridge, "host-1")
+    await eventually(lambda: not connection._dirty)
+    handled = []
+    now = bridge.server.loop.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(QuicConnection, "handle_timer", lambda quic, now: handled.append(now))
+        connection.ring(tuning.timer(connection._quic) + 1)  # the idle timeout, far from now
+        connection.received(b"", ("127.0.0.1", 9), now)
+        connection.transmit(now)
+        assert handled == []
+        patch.setattr(tuning, "timer", lambda quic: now)
+        connection.ring(now)
+        connection.transmit(now)
+        assert handled == [now]
