@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,9 +22,6 @@ from .errors import InvalidInput, NotFound
 from .models import ApiToken
 from .preferences import THEMES, do_save_preferences, time_zones
 from .tokens import Scope
-
-if TYPE_CHECKING:
-    from .admin_site import QuartzAdminSite
 
 VALIDITY = ((30, _lazy("30 days")), (90, _lazy("90 days")), (365, _lazy("1 year")))
 SCOPE_HELP = {
@@ -54,7 +52,7 @@ class TokenForm(forms.Form):
         ]
 
 
-def profile(site: QuartzAdminSite, request: HttpRequest) -> HttpResponse:
+def profile(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """The page; POST saves what is not tokens."""
     errors: dict[str, list[Any]] = {}
     if request.method == "POST":
@@ -69,7 +67,7 @@ def profile(site: QuartzAdminSite, request: HttpRequest) -> HttpResponse:
     return _page(site, request, errors=errors)
 
 
-def make_token(site: QuartzAdminSite, request: HttpRequest) -> HttpResponse:
+def make_token(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """POST: a new token. This answer is the only place that ever shows it."""
     if request.method != "POST":
         return redirect("admin:profile")
@@ -103,7 +101,7 @@ def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _page(
-    site: QuartzAdminSite,
+    site: AdminSite,
     request: HttpRequest,
     *,
     errors: dict[str, list[Any]] | None = None,

@@ -1,6 +1,6 @@
 """One QUIC connection and its session: bytes and time go in and out, and nothing is decided here."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 from aioquic.quic import events
@@ -13,11 +13,8 @@ from .closing import Close
 from .inputs import Input
 from .legacy_session import LegacySession
 from .session import CONTROL_STREAM, Session
-from .timers import FINE
-from .udp import Address
-
-if TYPE_CHECKING:
-    from .server import Server
+from .timers import FINE, Timers
+from .udp import Address, UdpSocket
 
 log = structlog.get_logger(__name__)
 
@@ -34,15 +31,36 @@ class Handler(Protocol):
         """The session is over, by either side; called once, whether the agent had registered or not."""
 
 
+class Keeper(Protocol):
+    """What a connection needs of whoever keeps it: the server."""
+
+    handler: Handler
+    routes: dict[bytes, "Connection"]
+    timers: Timers
+    socket: UdpSocket
+
+    def flush_soon(self, connection: "Connection") -> None:
+        """Let it `transmit` in this turn of the loop."""
+
+    def registered(self) -> None:
+        """Another connection is there to stay."""
+
+    def legacy_session(self, session: Session | LegacySession) -> LegacySession:
+        """What takes the place of a fresh session."""
+
+    def ended(self, connection: "Connection", cids: set[bytes], close: Close) -> None:
+        """Forget it, with the ids by which it was known."""
+
+
 class Connection:
     """One QUIC connection and its session."""
 
-    __slots__ = ("__weakref__", "_cids", "_dirty", "_due", "_quic", "_server", "ip", "session", "slot")
+    __slots__ = ("__weakref__", "_cids", "_dirty", "_due", "_keeper", "_quic", "ip", "session", "slot")
 
-    def __init__(self, server: "Server", quic: QuicConnection, session: Session, ip: str) -> None:
+    def __init__(self, keeper: Keeper, quic: QuicConnection, session: Session, ip: str) -> None:
         self.session: Session | LegacySession = session
         self.ip = ip
-        self._server = server
+        self._keeper = keeper
         self._quic: QuicConnection | None = quic  # None once the connection has ended
         self._cids = {quic.original_destination_connection_id, quic.host_cid}
         self._dirty = False
@@ -62,7 +80,7 @@ class Connection:
         if self._quic is None or self.session.closing is not None:
             return False
         self.session.accept(client_id, config_version, group=group, credential=credential)
-        self._server.registered()
+        self._keeper.registered()
         self.wake()
         return True
 
@@ -70,7 +88,7 @@ class Connection:
         """Send what the session has, once this turn of the loop is over."""
         if not self._dirty and self._quic is not None:
             self._dirty = True
-            self._server.flush_soon(self)
+            self._keeper.flush_soon(self)
 
     def received(self, data: bytes, address: Address, now: float) -> None:
         """A datagram for this connection."""
@@ -88,7 +106,7 @@ class Connection:
             self.wake()
         elif not self._dirty:
             due = tuning.timer_after_receipt(self._quic) if self.slot else tuning.timer(self._quic)
-            self._server.timers.arm(self, due)
+            self._keeper.timers.arm(self, due)
 
     def ring(self, now: float) -> None:
         """A timer of the connection may be due."""
@@ -97,7 +115,7 @@ class Connection:
             return
         due = tuning.timer(quic)
         if due > now:
-            self._server.timers.arm(self, due)
+            self._keeper.timers.arm(self, due)
         else:
             # Thousands may be due at once: they have their turn among all who have something to send.
             self._due = True
@@ -128,7 +146,7 @@ class Connection:
             self._send(quic, now)
             self._end()
             return
-        self._server.timers.arm(self, tuning.timer(quic))
+        self._keeper.timers.arm(self, tuning.timer(quic))
 
     def _write(self, quic: QuicConnection, session: Session | LegacySession, now: float) -> None:
         if isinstance(session, LegacySession):
@@ -145,7 +163,7 @@ class Connection:
             match event:
                 case events.StreamDataReceived():
                     for item in self.session.receive(event.stream_id, event.data, event.end_stream, now):
-                        self._server.handler.received(self, item)
+                        self._keeper.handler.received(self, item)
                     # A quic-flow client's session ends its streams itself, behind the answer.
                     if (
                         event.end_stream
@@ -156,13 +174,13 @@ class Connection:
                         self._quic.send_stream_data(event.stream_id, b"", end_stream=True)
                 case events.ConnectionIdIssued():
                     self._cids.add(event.connection_id)
-                    self._server.routes[event.connection_id] = self
+                    self._keeper.routes[event.connection_id] = self
                 case events.ConnectionIdRetired():
                     self._cids.discard(event.connection_id)
-                    self._server.routes.pop(event.connection_id, None)
+                    self._keeper.routes.pop(event.connection_id, None)
                 case events.ProtocolNegotiated(alpn_protocol=protocol):
                     if protocol == ALPN_LEGACY:
-                        self.session = self._server.legacy_session(self.session)
+                        self.session = self._keeper.legacy_session(self.session)
                 case events.HandshakeCompleted():
                     tuning.tune(self._quic, agent=isinstance(self.session, Session))
                 case events.StreamReset():
@@ -172,7 +190,7 @@ class Connection:
 
     def _send(self, quic: QuicConnection, now: float) -> None:
         for data, address in quic.datagrams_to_send(now=now):
-            self._server.socket.send(data, address)
+            self._keeper.socket.send(data, address)
 
     def _handle_timer(self, quic: QuicConnection, now: float) -> None:
         if not self._due and (now < self.slot * FINE or tuning.timer(quic) > now):
@@ -191,8 +209,8 @@ class Connection:
         if quic is None or close is None:
             return
         self._quic = None
-        self._server.timers.disarm(self)
-        self._server.ended(self, self._cids, close)
+        self._keeper.timers.disarm(self)
+        self._keeper.ended(self, self._cids, close)
         tuning.dismantle(quic)
 
     def abort(self) -> None:

@@ -7,7 +7,6 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aioquic.quic import events as quic_events
 from aioquic.quic.connection import QuicConnection
@@ -19,10 +18,8 @@ from quartzflow_agent.protocol.constants import CLOSE_OK, FEATURES, PROTOCOL_VER
 from quartzflow_agent.session import AgentSession, Vitals
 
 from .. import tuning
-
-if TYPE_CHECKING:
-    from ..udp import Address, UdpSocket
-    from .fleet import Fleet
+from ..udp import Address, UdpSocket
+from .shared import Fleet
 
 CONTROL_STREAM = 0
 HANDSHAKE_TIMEOUT = 5.0  # seconds
@@ -58,7 +55,7 @@ class SimulatedAgent:
         "version",
     )  # fmt: skip
 
-    def __init__(self, fleet: "Fleet", client_id: str, number: int) -> None:
+    def __init__(self, fleet: Fleet, client_id: str, number: int) -> None:
         self.client_id = client_id
         self.version = 0  # of the configuration that it holds
         self.address: Address = None
@@ -132,7 +129,7 @@ class SimulatedAgent:
             self._send(quic, self._fleet.loop.time())
             self._disconnect("stopped")
 
-    def move_to(self, sock: "UdpSocket") -> None:
+    def move_to(self, sock: UdpSocket) -> None:
         """Go on from another local port, as behind a NAT that has forgotten us."""
         self._socket = sock
 
@@ -177,7 +174,7 @@ class SimulatedAgent:
             self._dirty = True
             self._fleet.flush_soon(self)
 
-    def received(self, data: bytes, address: "Address", now: float) -> None:
+    def received(self, data: bytes, address: Address, now: float) -> None:
         quic = self._quic
         if quic is not None:
             quic.receive_datagram(data, address, now=now)

@@ -4,10 +4,8 @@ import asyncio
 import random
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aioquic.quic.configuration import QuicConfiguration
 from quartzflow_agent import quic_tuning
 
 from .. import tuning, udp
@@ -15,6 +13,7 @@ from ..timers import Timers
 from ..udp import Address, UdpSocket
 from .agent import SimulatedAgent
 from .options import Options, Stats
+from .shared import Endpoint
 
 if TYPE_CHECKING:
     from aioquic.quic.connection import QuicConnection
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
 AGENTS_PER_SOCKET = 50  # a bridge tells connections apart by their ids, not by their ports
 RAMP = 0.02  # seconds between two handfuls of new connections
 CONFIG_VERSIONS = 8  # whose times of arrival are kept
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    address: Address
-    configuration: QuicConfiguration
 
 
 class Fleet:

@@ -342,8 +342,8 @@ async def test_a_timer_that_fails_ends_its_connection_only(connect, bridge):
     broken = bridge.registry.get("host-2")
     broken._quic.handle_timer = lambda now: 1 / 0
     broken._quic._close_at = 0.0
-    broken._server.timers.disarm(broken)
-    broken.ring(broken._server.loop.time())
+    broken._keeper.timers.disarm(broken)
+    broken.ring(broken._keeper.loop.time())
     assert (await bad.closed())[1] == "internal error"
     await good.ping()
 
