@@ -18,8 +18,27 @@ KEY_OF_ERROR = re.compile(r"(\w+)(?:: |：)(.+)", re.S)
 CONFIG = "config_"  # what the fields of an executor's configuration are called: config_<key>
 # executor → its keys, in the order of the form
 EXECUTOR_KEYS: dict[ExecutorType, tuple[str, ...]] = {
-    ExecutorType.SHELL: ("command", "interpreter", "work_dir", "env", "run_as", "umask"),
-    ExecutorType.HTTP: ("url", "method", "headers", "body", "expected_status", "verify_tls"),
+    ExecutorType.SHELL: (
+        "command",
+        "interpreter",
+        "work_dir",
+        "env",
+        "run_as",
+        "umask",
+        "nice",
+        "limits",
+    ),
+    ExecutorType.HTTP: (
+        "url",
+        "method",
+        "headers",
+        "auth",
+        "body",
+        "expected_status",
+        "expected_body",
+        "follow_redirects",
+        "verify_tls",
+    ),
     ExecutorType.PLUGIN: ("plugin", "params"),
 }
 
@@ -57,6 +76,16 @@ class ExecutorForm(forms.Form):
         required=False,
         widget=forms.TextInput(attrs={**CODE, "placeholder": "022"}),
     )
+    config_nice = forms.IntegerField(
+        label=_lazy("Niceness"), required=False, min_value=0, max_value=19,
+        widget=forms.NumberInput(attrs={"placeholder": "0"}),
+        help_text=_lazy("0 to 19: the more, the sooner others get the processor."),
+    )  # fmt: skip
+    config_limits = NamedTexts(
+        label=_lazy("Resource limits"), typed=True,
+        widget=forms.Textarea(attrs={**CODE, "rows": 3, "placeholder": "memory_mb=512"}),
+        help_text=_lazy("Of each process, one a line: cpu_seconds, memory_mb, open_files, processes, file_mb."),
+    )  # fmt: skip
     config_url = forms.CharField(
         label=_lazy("Address"),
         required=False,
@@ -70,14 +99,25 @@ class ExecutorForm(forms.Form):
         widget=forms.Textarea(attrs={**CODE, "rows": 3, "placeholder": "Accept: application/json"}),
         help_text=_lazy("One “Name: value” a line."),
     )  # fmt: skip
+    config_auth = NamedTexts(
+        label=_lazy("Sign-in"),
+        widget=forms.Textarea(attrs={**CODE, "rows": 2, "placeholder": "token={{ secrets.NAME }}"}),
+        help_text=_lazy("username=… and password=…, or token=…; a secret by its name: {{ secrets.NAME }}."),
+    )  # fmt: skip
     config_body = forms.CharField(
         label=_lazy("Body"), required=False, strip=False, widget=forms.Textarea(attrs={**CODE, "rows": 4})
     )
     config_expected_status = StatusCodes(
         label=_lazy("Expected status"), required=False,
         widget=forms.TextInput(attrs={**CODE, "placeholder": "200, 204"}),
-        help_text=_lazy("Anything below 400 when left empty."),
+        help_text=_lazy("200 to 299 when left empty."),
     )  # fmt: skip
+    config_expected_body = forms.CharField(
+        label=_lazy("Expected in the answer"), required=False, strip=False,
+        widget=forms.TextInput(attrs={**CODE, "placeholder": '"status": ?"ok"'}),
+        help_text=_lazy("Regular expression that the answer must match somewhere."),
+    )  # fmt: skip
+    config_follow_redirects = forms.BooleanField(label=_lazy("Follow redirects"), required=False)
     config_verify_tls = forms.BooleanField(
         label=_lazy("Check the server's certificate"), required=False, initial=True
     )
@@ -113,6 +153,8 @@ class ExecutorForm(forms.Form):
             config["parameters"] = parameters  # every executor has them
         if config.get("verify_tls") is True:
             del config["verify_tls"]  # the default
+        if config.get("follow_redirects") is False:
+            del config["follow_redirects"]
         if isinstance(config.get("command"), str):
             config["command"] = config["command"].replace("\r\n", "\n")
         return config

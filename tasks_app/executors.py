@@ -11,6 +11,9 @@ from .choices import ExecutorType
 from .substitutions import DEFAULTS, check_placeholders
 
 MAX_TEXT = 64 * 1024
+MAX_PATTERN = 1000  # characters
+# What a Shell task's processes may be limited in, each of them.
+LIMITS = frozenset({"cpu_seconds", "memory_mb", "open_files", "processes", "file_mb"})
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -120,6 +123,46 @@ def _umask(given: Any) -> str:
     return value
 
 
+def _nice(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 19:
+        raise _Wrong(_("Must be a whole number from 0 to 19."))
+    return value
+
+
+def _limits(value: Any) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise _Wrong(_("Must be an object of names and values."))
+    for name, most in value.items():
+        if name not in LIMITS:
+            raise _Wrong(
+                _("%(name)s is none of %(names)s.") % {"name": name, "names": ", ".join(sorted(LIMITS))}
+            )
+        if type(most) is not int or not 1 <= most < 10**9:
+            raise _Wrong(_("%(name)s must be a whole number, 1 or more.") % {"name": name})
+    return value
+
+
+def _auth(given: Any) -> dict[str, str]:
+    value = _named_texts(given)
+    if set(value) not in ({"username", "password"}, {"token"}):
+        raise _Wrong(_("Must have username and password, or token."))
+    for name, text in value.items():
+        if any(char < " " or char == "\x7f" for char in text) or (name == "username" and ":" in text):
+            raise _Wrong(_("%(name)s has characters that cannot be sent.") % {"name": name})
+    return value
+
+
+def _pattern(given: Any) -> str:
+    value = _text(given)
+    if len(value) > MAX_PATTERN:
+        raise _Wrong(_("At most %(count)s characters.") % {"count": MAX_PATTERN})
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise _Wrong(_("No regular expression: %(error)s.") % {"error": error}) from error
+    return value
+
+
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _Wrong(_("Must be an object of names and values."))
@@ -135,6 +178,8 @@ KEYS: dict[ExecutorType, dict[str, tuple[bool, Callable[[Any], Any]]]] = {
         "env": (False, _environment),
         "run_as": (False, _line),
         "umask": (False, _umask),
+        "nice": (False, _nice),
+        "limits": (False, _limits),
         DEFAULTS: (False, _parameters),
     },
     ExecutorType.HTTP: {
@@ -142,7 +187,10 @@ KEYS: dict[ExecutorType, dict[str, tuple[bool, Callable[[Any], Any]]]] = {
         "method": (False, _method),
         "headers": (False, _headers),
         "body": (False, _text),
+        "auth": (False, _auth),
+        "follow_redirects": (False, _boolean),
         "expected_status": (False, _statuses),
+        "expected_body": (False, _pattern),
         "verify_tls": (False, _boolean),
         DEFAULTS: (False, _parameters),
     },

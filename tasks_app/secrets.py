@@ -20,12 +20,12 @@ SETTING = "secrets"  # of the executor's configuration on the wire: name → val
 # Where they may stand. A command is seen by everybody on the host who lists processes, an address by every proxy.
 PLACES = {
     ExecutorType.SHELL: {"env"},
-    ExecutorType.HTTP: {"headers", "body"},
+    ExecutorType.HTTP: {"headers", "body", "auth"},
     ExecutorType.PLUGIN: set[str](),
 }
 HINTS = {
     ExecutorType.SHELL: "env",
-    ExecutorType.HTTP: "headers, body",
+    ExecutorType.HTTP: "headers, body, auth",
 }
 
 

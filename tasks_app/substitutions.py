@@ -21,7 +21,7 @@ UPSTREAM = frozenset({"upstream_run_id", "upstream_status", "upstream_run_ids", 
 # Where placeholders are filled in.
 PLACES = {
     ExecutorType.SHELL: ("command", "env"),
-    ExecutorType.HTTP: ("url", "headers", "body"),
+    ExecutorType.HTTP: ("url", "headers", "body", "auth"),
     ExecutorType.PLUGIN: ("params",),
 }
 

@@ -54,9 +54,13 @@ class Policy:
         if kind == "shell":
             self._check_shell(job)
         elif kind == "http":
-            self._check_name("http_hosts", self.http_hosts, _host(job.config.get("url", "")))
+            self.check_host(_host(job.config.get("url", "")))
         else:
             self._check_name("plugins", self.plugins, job.config.get("plugin", ""))
+
+    def check_host(self, host: str) -> None:
+        """Raise Rejected for a host that HTTP tasks may not ask."""
+        self._check_name("http_hosts", self.http_hosts, host)
 
     def _check_shell(self, job: Job) -> None:
         if self.commands is not None:
@@ -105,6 +109,7 @@ class Guarded:
     async def run(self, job: Job) -> Outcome:
         """Raises Rejected, StartFailed."""
         self._policy.check(job)
+        job.check_host = self._policy.check_host
         return await self._executor.run(job)
 
 

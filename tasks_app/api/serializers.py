@@ -71,9 +71,10 @@ class TaskWriteSerializer(serializers.ModelSerializer[Task]):
     )
     executor_config = serializers.DictField(
         required=False,
-        help_text="Shell: command, interpreter, work_dir, env, run_as, umask. HTTP: url, method ("
+        help_text="Shell: command, interpreter, work_dir, env, run_as, umask, nice, limits. HTTP: url, method ("
         + ", ".join(HTTP_METHODS)
-        + "), headers, body, expected_status, verify_tls. Plugin: plugin, params.",
+        + "), headers, body, auth, follow_redirects, expected_status, expected_body, verify_tls. "
+        "Plugin: plugin, params. Every one: parameters.",
     )
     labels = serializers.DictField(child=serializers.CharField(allow_blank=True), required=False)
     selector = serializers.DictField(required=False, help_text="Label → a value, or a list of values.")

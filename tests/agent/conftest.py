@@ -8,6 +8,7 @@ from quartzflow_agent.paths import Home
 from quartzflow_agent.store.database import open_database
 from quartzflow_agent.store.thread import StoreThread
 
+from tests.agent.bench import Bench
 from tests.agent.engine_rig import Rig
 from tests.agent.fake_server import FakeServer, make_certificates, running
 from tests.agent.records import fill
@@ -47,6 +48,14 @@ async def rig(home, store):
     made = Rig(home, store)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    for job in made.jobs:
+        job.output.close()
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import asyncio
 import json
 
 import pytest
-from quartzflow_agent.executors import Job, Output, ProcessRunner, Rejected, executors
+from quartzflow_agent.executors import Job, Output, ProcessRunner, Rejected, executors, http
 from quartzflow_agent.executors.http import MAX_BODY, HttpExecutor
+from quartzflow_agent.policy import Guarded, Policy
 from quartzflow_agent.protocol import task_pb2
 
 from tests.agent.support import instruction, until
@@ -19,6 +20,7 @@ class Site:
         self.requests = []
         self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
         self.pause = 0.0
+        self.serve_next = None  # instead of `answer`: called for each
 
     async def serve(self, reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -27,7 +29,7 @@ class Site:
         self.requests.append((head.split("\r\n")[0], fields, body.decode()))
         await asyncio.sleep(self.pause)
         try:
-            writer.write(self.answer)
+            writer.write(self.serve_next() if self.serve_next else self.answer)
             await writer.drain()
         except ConnectionError:
             self.requests.append("hung up")
@@ -90,6 +92,137 @@ async def test_method_headers_body_and_parameters_are_sent(site, job):
     assert (line, body) == ("POST / HTTP/1.1", '{"a": 1}')
     assert (fields["content-type"], fields["x-number"]) == ("application/json", "7")
     assert fields["x-qf-param-day"] == "monday"
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        ({"username": "deploy", "password": "p:w{{ params.end }}"}, "Basic ZGVwbG95OnA6d3h5eg=="),
+        ({"token": "{{ secrets.API }}"}, "Bearer abc123def"),
+    ],
+)
+async def test_it_signs_in(site, job, auth, header):
+    wanted = job(
+        {"end": "xyz"},
+        url=site.url,
+        auth=json.dumps(auth),
+        headers='{"authorization": "of old"}',
+        secrets='{"API": "abc123def"}',
+        parameters='{"end": "0"}',
+    )
+    assert (await HttpExecutor().run(wanted)).reason == ""
+    sent = site.requests[0][1]
+    assert sent["authorization"].lower() == header.lower()
+    # What is filled in somewhere is not sent once more in clear.
+    assert ("x-qf-param-end" in sent) == ("token" in auth)
+
+
+@pytest.mark.parametrize(
+    "auth", ['{"username": "a"}', '{"username": "a:b", "password": "c"}', '{"token": "a\\nb"}', "[1]"]
+)
+async def test_a_sign_in_that_makes_no_sense_is_rejected(site, job, auth):
+    with pytest.raises(Rejected):
+        await HttpExecutor().run(job(url=site.url, auth=auth))
+    assert site.requests == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error"),
+    [
+        ("^h.l+o$", ""),
+        ("bye", "the body does not match 'bye'"),
+        ("(", "expected_body cannot be searched for"),
+    ],
+)
+async def test_the_body_decides_too(site, job, pattern, error):
+    outcome = await HttpExecutor().run(job(url=site.url, expected_body=pattern))
+    assert outcome.reason == ("executor_error" if error else "")
+    assert outcome.error.startswith(error)
+
+
+async def test_a_pattern_that_takes_for_ever_does_not_hold_up_the_agent(site, job, monkeypatch):
+    monkeypatch.setattr(http, "PATTERN_TIMEOUT", 1.0)
+    body = b"a" * 40 + b"!"
+    site.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 41\r\n\r\n" + body
+    work = asyncio.ensure_future(HttpExecutor().run(job(url=site.url, expected_body="^(a+)+$")))
+    turns = 0
+    while not work.done():
+        turns += 1
+        await asyncio.sleep(0.02)
+    assert work.result().error == "expected_body takes longer than 1 s on this answer"
+    assert turns > 20
+
+
+def redirect(to, status="302 Found"):
+    return f"HTTP/1.1 {status}\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@pytest.fixture
+async def other():
+    made = Site()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield made
+    server.close()
+
+
+async def test_redirects_are_followed_when_asked_for(site, other, job):
+    site.answer = redirect(f"{other.url}/there?key=1")
+    wanted = job(
+        {"x": "1"},
+        url=site.url,
+        follow_redirects="true",
+        auth='{"token": "t"}',
+        headers='{"X-Key": "k", "Cookie": "c"}',
+    )
+    outcome = await HttpExecutor().run(wanted)
+    assert outcome.reason == ""
+    assert site.requests[0][1]["authorization"] == "bearer t"
+    line, fields, _ = other.requests[0]
+    assert line == "GET /there?key=1 HTTP/1.1"
+    # Another site learns nothing that was meant for the first.
+    assert not {"authorization", "x-key", "cookie", "x-qf-param-x", "x-qf-task-id"} & set(fields)
+    assert wanted.output.head == (
+        f"GET {site.url}/\nHTTP/1.1 302 Found\nGET {other.url}/there\nHTTP/1.1 200 OK\nhello"
+    )
+
+
+async def test_the_same_site_keeps_the_headers(site, job):
+    answers = iter([redirect("/b"), site.answer])
+    site.serve_next = lambda: next(answers)
+    outcome = await HttpExecutor().run(
+        job(url=f"{site.url}/a", follow_redirects="true", headers='{"X-Key": "k"}')
+    )
+    assert outcome.reason == ""
+    assert [(line, fields["x-key"]) for line, fields, _ in site.requests] == [
+        ("GET /a HTTP/1.1", "k"),
+        ("GET /b HTTP/1.1", "k"),
+    ]
+
+
+async def test_another_site_does_not_get_the_body(site, other, job):
+    site.answer = redirect(other.url, "307 Temporary Redirect")
+    outcome = await HttpExecutor().run(
+        job(url=site.url, method="POST", body="secret", follow_redirects="true")
+    )
+    assert (outcome.reason, other.requests) == ("executor_error", [])
+    assert "must not see the body" in outcome.error
+
+
+async def test_redirects_in_a_circle_end(site, job):
+    site.answer = redirect("/")
+    outcome = await HttpExecutor().run(job(url=site.url, follow_redirects="true"))
+    assert (outcome.reason, outcome.error) == ("executor_error", "TooManyRedirects: more than 10 redirects")
+    assert len(site.requests) == 11
+
+
+async def test_a_redirect_does_not_lead_around_the_hosts_policy(site, job):
+    port = site.url.rpartition(":")[2]
+    site.answer = redirect(f"http://localhost:{port}/")
+    guarded = Guarded(HttpExecutor(), Policy(http_hosts=["127.*"]))
+    with pytest.raises(Rejected, match="http_hosts: 'localhost' is not allowed"):
+        await guarded.run(job(url=site.url, follow_redirects="true"))
+    assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize(

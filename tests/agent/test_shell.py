@@ -8,59 +8,16 @@ import time
 
 import psutil
 import pytest
-from quartzflow_agent.executors import Job, Output, ProcessRunner, Rejected, StartFailed
+from quartzflow_agent.executors import Rejected, StartFailed
 from quartzflow_agent.executors import process as process_module
 from quartzflow_agent.executors.shell import ShellExecutor
 
-from tests.agent.support import instruction, until
+from tests.agent.support import until
 
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch):
     monkeypatch.setattr(process_module, "TERM_GRACE", 0.5)
-
-
-class Bench:
-    """Runs commands."""
-
-    def __init__(self, path):
-        self.path = path
-        self.runner = ProcessRunner(path)
-        self.pids = []
-        self.jobs = []
-
-    @property
-    def job(self):
-        return self.jobs[-1]
-
-    async def _on_process(self, pid):
-        self.pids.append(pid)
-
-    def prepare(self, command, *, params=None, number=1, **config):
-        order = instruction(number, config={"command": command, **config}, params=params or {})
-        scripts = self.path / "run"
-        scripts.mkdir(exist_ok=True)
-        self.jobs.append(Job(order, Output(self.path / f"{number}.log", 100_000), scripts, self._on_process))
-        return self.job
-
-    async def run(self, command, **config):
-        job = self.prepare(command, **config)
-        try:
-            return await ShellExecutor(self.runner).run(job)
-        finally:
-            job.output.close()
-
-    @property
-    def output(self):
-        return self.job.output.head
-
-
-@pytest.fixture
-async def bench(tmp_path):
-    made = Bench(tmp_path)
-    yield made
-    for job in made.jobs:
-        job.output.close()
 
 
 def alive(pid):
@@ -165,6 +122,11 @@ async def test_environment_directory_and_umask_are_settings(bench, tmp_path):
         ({"command": "true", "env": '{"A=B": "c"}'}, "environment variable"),
         ({"command": "true", "run_as": "nobody-of-that-name"}, "no user"),
         ({"command": "true", "colour": "red"}, "unknown setting: colour"),
+        ({"command": "true", "nice": "-5"}, "nice must be a whole number from 0 to 19"),
+        ({"command": "true", "nice": "20"}, "nice must be a whole number from 0 to 19"),
+        ({"command": "true", "limits": '{"threads": 1}'}, "limits: threads is none of cpu_seconds"),
+        ({"command": "true", "limits": '{"memory_mb": 0}'}, "limits: memory_mb must be a whole number"),
+        ({"command": "true", "limits": '{"memory_mb": "1; id"}'}, "limits: memory_mb must be a whole number"),
     ],
 )
 async def test_settings_that_make_no_sense_are_rejected(bench, config, message):
@@ -287,6 +249,18 @@ async def test_who_has_left_the_group_is_found_by_its_mark(bench):
     await until(lambda: not alive(stray))
 
 
+@pytest.mark.parametrize("ending", ["", 'trap "" TERM; '])
+async def test_who_has_cleared_its_environment_and_left_is_found_as_a_child(bench, ending):
+    job, work = await start(bench, f"env -i setsid sh -c '{ending}echo $$; sleep 60; :' & wait")
+    stray = psutil.Process(int(job.output.head))
+    assert "QF_EXECUTION_ID" not in stray.environ()
+    await until(lambda: os.getpgid(stray.pid) == stray.pid and stray.children())
+    (child,) = stray.children()
+    job.stop.request("timeout")
+    await work
+    await until(lambda: not alive(stray.pid) and not alive(child.pid))
+
+
 async def test_a_daemon_that_was_meant_to_stay_does_not_hold_up_the_end(bench):
     started = time.monotonic()
     outcome = await bench.run("sleep 30 & echo $!")
@@ -313,8 +287,8 @@ async def test_many_starts_do_not_stall_the_loop(bench):
 
 async def test_one_look_at_the_processes_serves_many(bench, monkeypatch):
     looks = []
-    real = process_module.marked_processes
-    monkeypatch.setattr(process_module, "marked_processes", lambda home: looks.append(1) or real(home))
+    real = process_module.survey
+    monkeypatch.setattr(process_module, "survey", lambda home: looks.append(1) or real(home))
     jobs = [bench.prepare("echo; sleep 60", number=number) for number in range(20)]
     works = [asyncio.ensure_future(ShellExecutor(bench.runner).run(job)) for job in jobs]
     await until(lambda: all(job.output.head for job in jobs))

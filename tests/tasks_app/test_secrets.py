@@ -172,7 +172,7 @@ class TestInTasks:
         [
             (1, {"command": "echo {{ secrets.TOKEN }}"}, "command"),
             (1, {"command": "date", "env": {"A": "{{ secrets.MISSING }}"}}, "MISSING"),
-            (2, {"url": "http://example.org/{{ secrets.TOKEN }}"}, "headers, body"),
+            (2, {"url": "http://example.org/{{ secrets.TOKEN }}"}, "headers, body, auth"),
             (3, {"plugin": "tcp_check", "params": {"a": "{{ secrets.TOKEN }}"}}, "params"),
             (1, {"command": "date", "secrets": {"TOKEN": "x"}}, "secrets"),
         ],

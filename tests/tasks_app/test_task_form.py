@@ -55,6 +55,8 @@ def test_a_shell_task_is_made_from_the_form(browser):
         config_env='PATH=/usr/local/bin:/usr/bin\nGREETING = "two\\nlines"',
         config_work_dir="/var/log",
         config_umask="022",
+        config_nice="10",
+        config_limits="memory_mb=512\nopen_files = 64",
         retry_count="3",
     )
     assert page.status_code == 302
@@ -63,6 +65,8 @@ def test_a_shell_task_is_made_from_the_form(browser):
         "command": "find /var/log\n",
         "work_dir": "/var/log",
         "umask": "022",
+        "nice": 10,
+        "limits": {"memory_mb": 512, "open_files": 64},
         "env": {"PATH": "/usr/local/bin:/usr/bin", "GREETING": "two\nlines"},
     }
     assert (task.is_enabled, task.retry_count, list(task.groups.all())) == (True, 3, [people.group()])
@@ -73,11 +77,15 @@ def test_an_http_task_is_made_from_the_form(browser):
     page = add(
         browser, executor_type="2", config_url="https://example.com/x", config_method="POST", config_body="a=b",
         config_headers="Accept: application/json\nX-A: b:c", config_expected_status="200，204", config_verify_tls=None,
+        config_auth="username=ops\npassword=p w", config_follow_redirects="on", config_expected_body="^ok$",
         enabled=None,
     )  # fmt: skip
     assert page.status_code == 302, errors(page)
     task = Task.objects.get()
     assert task.executor_config == {
+        "auth": {"username": "ops", "password": "p w"},
+        "follow_redirects": True,
+        "expected_body": "^ok$",
         "url": "https://example.com/x",
         "method": "POST",
         "headers": {"Accept": "application/json", "X-A": "b:c"},
@@ -142,6 +150,19 @@ def test_saving_an_unchanged_form_changes_nothing(browser):
         ({"config_env": "1A=b"}, "config_env", "不是有效的环境变量名"),
         ({"config_env": "no equals sign"}, "config_env", "第 1 行"),
         ({"config_work_dir": "relative"}, "config_work_dir", "绝对路径"),
+        ({"config_nice": "20"}, "config_nice", "19"),
+        ({"config_limits": "threads=1"}, "config_limits", "threads 不在"),
+        ({"config_limits": "memory_mb=-1"}, "config_limits", "大于等于 1 的整数"),
+        (
+            {"executor_type": "2", "config_url": "http://x", "config_auth": "username=a"},
+            "config_auth",
+            "username 和 password",
+        ),
+        (
+            {"executor_type": "2", "config_url": "http://x", "config_expected_body": "("},
+            "config_expected_body",
+            "正则表达式",
+        ),
         ({"executor_type": "2", "config_url": "ftp://x"}, "config_url", "http://"),
         (
             {"executor_type": "2", "config_url": "http://x", "config_expected_status": "ok"},

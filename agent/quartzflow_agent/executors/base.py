@@ -74,6 +74,8 @@ class Job:
     scripts: Path  # directory for script texts while they run
     on_process: Callable[[int], Awaitable[None]]  # told the process group's leader
     stop: Stop = field(default_factory=Stop)
+    # Raises Rejected for a host that an HTTP task may not be sent on to.
+    check_host: Callable[[str], None] = lambda host: None
 
     @property
     def config(self) -> Mapping[str, str]:

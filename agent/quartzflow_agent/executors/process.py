@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 import psutil
 
 from quartzflow_agent.executors.base import Job, Outcome, StartFailed
+from quartzflow_agent.executors.limits import CPU, limited
 from quartzflow_agent.executors.output import Output
 
 TERM_GRACE = 5.0  # seconds between TERM and KILL
@@ -49,39 +50,60 @@ class _Process(asyncio.SubprocessProtocol):
             self.exited.set_result(None)
 
 
-class Marked:
-    """Finds processes by the mark in their environment; looks once for all who ask at about the same time."""
+@dataclass
+class Survey:
+    """The processes of this host at one moment, as far as they concern an agent."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._lock = asyncio.Lock()
-        self._next: Optional[asyncio.Future[Dict[str, List[psutil.Process]]]] = None
+    marked: Dict[str, List[psutil.Process]]  # execution id → those that carry its mark
+    children: Dict[int, List[psutil.Process]]  # pid → those that it has started
 
-    async def find(self, execution_ids: Iterable[str]) -> List[psutil.Process]:
-        """The processes of these executions, wherever they have gone."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._look())
-        found = await asyncio.shield(self._next)
-        return [process for execution_id in execution_ids for process in found.get(execution_id, ())]
-
-    async def _look(self) -> Dict[str, List[psutil.Process]]:
-        async with self._lock:
-            self._next = None  # who asks from now on wants a later look
-            return await asyncio.get_running_loop().run_in_executor(None, marked_processes, self._home)
+    def relatives(self, pids: Iterable[int], execution_ids: Iterable[str]) -> List[psutil.Process]:
+        """Who carries the mark of an execution, and who descends from them or from these pids: some clear their
+        environment (`env -i`, `sudo`)."""
+        found = {process.pid: process for name in execution_ids for process in self.marked.get(name, ())}
+        look = [*pids, *found]
+        while look:
+            for process in self.children.get(look.pop(), ()):
+                if process.pid not in found:
+                    found[process.pid] = process
+                    look.append(process.pid)
+        return list(found.values())
 
 
-def marked_processes(home: Path) -> Dict[str, List[psutil.Process]]:
-    """All processes that belong to some execution of the agent in this home, by its id."""
-    found: Dict[str, List[psutil.Process]] = {}
-    for process in psutil.process_iter():
+def survey(home: Path) -> Survey:
+    """Look at all processes. home: of the agent whose mark counts."""
+    found = Survey({}, {})
+    for process in psutil.process_iter(["ppid"]):
+        found.children.setdefault(process.info["ppid"], []).append(process)
         try:
             environment = process.environ()
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or somebody else's
         execution_id = environment.get(EXECUTION)
         if execution_id and environment.get(AGENT) == str(home):
-            found.setdefault(execution_id, []).append(process)
+            found.marked.setdefault(execution_id, []).append(process)
     return found
+
+
+class Marked:
+    """Finds the processes of executions; looks once for all who ask at about the same time."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._lock = asyncio.Lock()
+        self._next: Optional[asyncio.Future[Survey]] = None
+
+    async def find(self, pids: Iterable[int], execution_ids: Iterable[str]) -> List[psutil.Process]:
+        """The processes of these executions, or below these, wherever they have gone."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._look())
+        found = await asyncio.shield(self._next)
+        return found.relatives(pids, execution_ids)
+
+    async def _look(self) -> Survey:
+        async with self._lock:
+            self._next = None  # who asks from now on wants a later look
+            return await asyncio.get_running_loop().run_in_executor(None, survey, self._home)
 
 
 class ProcessRunner:
@@ -97,19 +119,34 @@ class ProcessRunner:
         self._starting = asyncio.Semaphore(SPAWNS)
         self._marked = Marked(home)
 
-    async def run(self, job: Job, argv: Sequence[str], *, env: Dict[str, str], **options: Any) -> Outcome:
-        """Run a command to its end or until it is told to stop. options: as for subprocess.Popen.
+    async def run(
+        self,
+        job: Job,
+        argv: Sequence[str],
+        *,
+        env: Dict[str, str],
+        limits: Optional[Mapping[str, int]] = None,
+        nice: int = 0,
+        **options: Any,
+    ) -> Outcome:
+        """Run a command to its end or until it is told to stop.
 
+        limits, nice: what the task itself asks for, beside the host's. options: as for subprocess.Popen.
         Raises StartFailed.
         """
         loop = asyncio.get_running_loop()
+        limits = dict(limits or {})
+        own = limits.get(CPU, 0)
+        cpu = limits[CPU] = min(filter(None, (own, self._cpu_seconds)), default=0)
+        if not cpu:
+            del limits[CPU]
         async with self._starting:
             # Let others have their turn between two starts, too.
             await asyncio.sleep(0)
             try:
                 transport, protocol = await loop.subprocess_exec(
                     lambda: _Process(job.output),
-                    *limited(argv, self._cpu_seconds),
+                    *limited(argv, limits, nice),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
@@ -133,8 +170,10 @@ class ProcessRunner:
             raise RuntimeError(f"process {pid} ended without an exit code")
         # As shells have it: 128 + the signal's number.
         code = code if code >= 0 else 128 - code
-        over = self._cpu_seconds and code == 128 + signal.SIGXCPU
-        problem = f"this host's policy, cpu_seconds: {self._cpu_seconds} s are used up" if over else ""
+        problem = ""
+        if cpu and code == 128 + signal.SIGXCPU:
+            whose = "limits" if cpu == own else "this host's policy"
+            problem = f"{whose}, {CPU}: {cpu} s are used up"
         return Outcome(exit_code=code, error=problem, stopped=stopped)
 
     async def _wait(self, job: Job, pid: int, protocol: _Process) -> bool:
@@ -146,28 +185,21 @@ class ProcessRunner:
         return True
 
     async def stop(self, groups: Sequence[int], execution_ids: Sequence[str]) -> None:
-        """End process groups, and whoever has left them but carries an execution's mark: TERM, 5 s, KILL."""
-        strays = [
-            process for process in await self._marked.find(execution_ids) if _group(process) not in groups
-        ]
+        """End process groups, and whoever has left them but carries an execution's mark or descends from them: TERM,
+        5 s, KILL.
+
+        groups: by their leaders.
+        """
+        found = await self._marked.find(groups, execution_ids)
+        strays = [process for process in found if _group(process) not in groups]
         _signal(groups, strays, signal.SIGTERM)
         deadline = time.monotonic() + TERM_GRACE
         # Most of them are not our children: nothing tells when they end.
         while time.monotonic() < deadline and (any(map(_alive, groups)) or any(map(_runs, strays))):  # noqa: ASYNC110
             await asyncio.sleep(POLL)
-        # Once more: whom they started while we looked is marked, too.
-        _signal(groups, await self._marked.find(execution_ids), signal.SIGKILL)
-
-
-def limited(argv: Sequence[str], cpu_seconds: int) -> Sequence[str]:
-    """The command, which may use so much CPU time (0: any). A shell sets the limit and gives way to the command."""
-    if not cpu_seconds:
-        return argv
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    if hard != resource.RLIM_INFINITY and hard <= cpu_seconds:
-        return argv  # the system's own limit is tighter
-    script = f'ulimit -S -t {cpu_seconds} && ulimit -H -t {cpu_seconds + 1} && exec "$@"'
-    return ["/bin/sh", "-c", script, "sh", *argv]
+        # Once more: whom they started while we looked is marked, or their child, too.
+        again = await self._marked.find([process.pid for process in found if _runs(process)], execution_ids)
+        _signal(groups, [*strays, *again], signal.SIGKILL)
 
 
 def use_pidfd() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from quartzflow_agent.executors.base import Job, Outcome, Rejected, StartFailed
+from quartzflow_agent.executors.limits import limits_of, niceness_of
 from quartzflow_agent.executors.process import ProcessRunner
 from quartzflow_agent.script_text import fill_script
 from quartzflow_agent.substitution import SubstitutionError, placeholders
 
-SETTINGS = frozenset({"command", "interpreter", "work_dir", "env", "run_as", "umask"})
+SETTINGS = frozenset({"command", "interpreter", "work_dir", "env", "run_as", "umask", "nice", "limits"})
 # The option with which an interpreter takes a script as an argument.
 INLINE = dict.fromkeys(("sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "python", "python3"), "-c")
 INLINE.update(dict.fromkeys(("perl", "ruby", "node"), "-e"))
@@ -23,7 +24,7 @@ MAX_INLINE = 100_000  # bytes; the system's limit for one argument is 128 KiB
 
 class ShellExecutor:
     """Settings: command (required), interpreter (sh), work_dir, env (JSON object), run_as, umask (octal),
-    parameters (JSON object: defaults).
+    nice (0 to 19), limits (JSON object, see LIMITS), parameters (JSON object: defaults).
 
     `{{ params.NAME }}` in the command becomes the environment variable of that parameter, see script_text; in env
     it becomes its text.
@@ -44,6 +45,7 @@ class ShellExecutor:
         user = _user(job.config.get("run_as", ""))
         env = job.environment({**job.json_object("env"), **_user_environment(user)})
         options = _options(user, job.config.get("umask", ""), job.config.get("work_dir", ""))
+        options.update(limits=limits_of(job), nice=niceness_of(job))
         script: Optional[Path] = None
         try:
             interpreter = job.config.get("interpreter", "") or "sh"
