@@ -34,6 +34,8 @@ LEASE = timedelta(seconds=15)
 NOTICE = timedelta(seconds=20)
 # What is due so soon after the server is back was given out before, while it could not count on us.
 HANDOVER = timedelta(seconds=3)  # the server's lookahead, and some
+LOOK = 30.0  # seconds between looks at whether the clock was set back
+SET_BACK = 10.0  # seconds; less is a correction
 MOST_MISSED = 100  # firings of one task that fire_all makes up for
 LEAST_GRACE = timedelta(seconds=60)  # in which a firing may still start
 
@@ -85,11 +87,22 @@ class LocalScheduler:
         firing = asyncio.ensure_future(self._timeline.run())
         try:
             while True:
-                await self._reload.wait()
-                self._reload.clear()
-                await self._load()
+                ahead = self._ahead()
+                await self._clock.wait(self._reload, LOOK)
+                back = ahead - self._ahead()
+                if back > SET_BACK:
+                    # What was planned for lies too far ahead now.
+                    log.warning(event("clock_set_back", seconds=round(back)))
+                    self._reload.set()
+                if self._reload.is_set():
+                    self._reload.clear()
+                    await self._load()
         finally:
             firing.cancel()
+
+    def _ahead(self) -> float:
+        """Changes only when a clock is set, seconds."""
+        return self._clock.server_ms() / 1000 - self._clock.monotonic()
 
     async def _load(self) -> None:
         """Plan every task anew."""
@@ -154,6 +167,12 @@ class LocalScheduler:
     def _fire(self, task_id: str) -> None:
         """A task's time has come."""
         task, moment = self._tasks[task_id], self._next.pop(task_id)
+        late = utc(self._clock.server_ms()) - moment
+        if self.active and late > NOTICE:
+            # The machine was suspended, or its clock set: what has passed meanwhile was missed, of all tasks.
+            log.warning(event("firings_passed", task=task_id, late_s=round(late.total_seconds())))
+            self._reload.set()
+            return
         plan = Schedule.from_task_config(task.config)
         if plan.schedule_type == FIXED_DELAY:
             self._waiting.add(task_id)

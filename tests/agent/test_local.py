@@ -140,6 +140,35 @@ async def test_makes_up_for_what_was_missed_as_the_task_wants(rig, policy, times
     assert rig.engine.times == [*times, 590, 600]
 
 
+@pytest.mark.parametrize(
+    ("policy", "times"), [("fire_once", [600]), ("skip", []), ("fire_all", list(range(30, 610, 10)))]
+)
+async def test_what_passed_while_the_machine_was_suspended_was_missed(rig, policy, times):
+    every_ten = task_config(cron_expr="*/10 * * * * *", misfire_policy=policy)
+    await rig.configure(every_ten, at=-1000, served=0)
+    await rig.alone()
+    await rig.clock.advance(20, step=5)
+    assert rig.engine.times[-2:] == [10, 20]
+    await rig.store.call(lambda db: tasks.set_fired(db, "1", START + 20_000))
+    rig.engine.taken.clear()
+    await rig.clock.advance(601, step=601)
+    await settle()
+    assert rig.engine.times == [*times, 610, 620]
+    await rig.clock.advance(10, step=1)
+    assert rig.engine.times[-1] == 630
+
+
+async def test_a_clock_that_was_set_back_does_not_silence_it(rig):
+    await rig.configure(task_config(cron_expr="*/10 * * * * *"), at=-1000, served=0)
+    await rig.alone()
+    await rig.clock.advance(20, step=5)
+    rig.engine.taken.clear()
+    rig.clock.correction = -3_600_000
+    await rig.clock.advance(60, step=5)
+    await settle()
+    assert rig.engine.times[-3:] == [-3540, -3530, -3520]
+
+
 async def test_what_was_missed_by_more_than_its_grace_is_given_up(rig):
     await rig.configure(task_config(cron_expr="0 * * * *", misfire_grace=600), at=-90000, served=-80000)
     rig.clock.seconds += 1800
