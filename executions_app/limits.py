@@ -1,6 +1,7 @@
 """How many executions may run at once, in the whole system and on one host; what is beyond waits in the table.
 
-A row waits with hold "limit"; whatever ends an execution lets the next ones go, and a sweep does, too.
+A row waits with hold "limit"; whatever ends an execution lets the next ones go, and a sweep does, too. One that waits
+for a host to come back takes no place: it stays until the host is there, or its grace time is over.
 """
 
 from collections import Counter
@@ -11,8 +12,12 @@ from django.db import connection, transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from groups_app.choices import ClientStatus
+from groups_app.models import Client
 from quartzflow.declared_settings import MAX_RUNNING, MAX_RUNNING_PER_HOST
 from quartzflow.execution_status import LIVE, ExecutionStatus
+from tasks_app.choices import OfflinePolicy, Routing
+from tasks_app.models import Task
 
 from .choices import Hold
 from .instructions import send_out
@@ -20,6 +25,9 @@ from .locks import lock
 from .models import Execution
 
 MOST = 5000  # rows let go at a time
+OFFLINE = Client.objects.filter(status=ClientStatus.OFFLINE)
+# Tasks that wait for such hosts, as `targets.waits` has it.
+PATIENT = Task.objects.filter(offline_policy=OfflinePolicy.WAIT, routing=Routing.BROADCAST)
 
 
 def are_set() -> bool:
@@ -46,6 +54,7 @@ def let_go() -> list[Execution]:
     going: list[Execution] = []
     # Skip what is locked: somebody is cancelling it, and waits for our lock with his.
     rows = waiting.exclude(client_id__in=full).order_by("scheduled_time", "id")
+    rows = rows.exclude(client_id__in=OFFLINE.values("client_id"), task_id__in=PATIENT.values("pk"))
     for row in rows.select_for_update(skip_locked=connection.vendor == "postgresql")[:MOST]:
         if len(going) >= free:
             break
@@ -58,9 +67,18 @@ def let_go() -> list[Execution]:
 
 def release(rows: list[Execution]) -> None:
     """Rows that were held go to their hosts, after commit; in a transaction."""
-    expires_at = timezone.now() + timedelta(seconds=settings.QF_PENDING_GRACE)
+    # A wave's hosts may be offline, and waited for.
+    offline = set(
+        OFFLINE.filter(client_id__in={row.client_id for row in rows}).values_list("client_id", flat=True)
+    )
+    graces = dict(PATIENT.filter(pk__in={row.task_id for row in rows}).values_list("pk", "misfire_grace"))
+    now, by_wait = timezone.now(), dict[int, list[int]]()
     for row in rows:
-        row.hold, row.expires_at = "", expires_at
-    Execution.objects.filter(pk__in=[row.pk for row in rows]).update(hold="", expires_at=expires_at)
+        grace = graces.get(row.task_id, 0) if row.client_id in offline else 0
+        wait = max(settings.QF_PENDING_GRACE, grace)
+        row.hold, row.expires_at = "", now + timedelta(seconds=wait)
+        by_wait.setdefault(wait, []).append(row.pk)
+    for wait, pks in by_wait.items():
+        Execution.objects.filter(pk__in=pks).update(hold="", expires_at=now + timedelta(seconds=wait))
     if rows:
         transaction.on_commit(lambda: send_out(rows))

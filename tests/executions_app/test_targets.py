@@ -172,6 +172,28 @@ class TestLimits:
         assert expire_overdue() == 1
         assert Execution.objects.get(client_id="c").failure_reason == FailureReason.EXPIRED
 
+    def test_who_waits_for_a_host_takes_no_place_and_has_its_grace_time(self, clock):
+        presence.mark_offline([("a", "s1"), ("b", "s1")], "gone")
+        Client.objects.filter(client_id__in="ab").update(last_heartbeat=NOON - timedelta(hours=1))
+        fire([Firing(people.task(offline_policy="wait").pk, NOON)])
+        assert self.state() == {"a": "limit", "b": "limit", "c": ""}
+        fire([Firing(people.task("other").pk, NOON)])
+        assert Execution.objects.get(task_name="other").hold == ""
+        clock.shift(3000)
+        expire_overdue()
+        assert set(Execution.objects.filter(status=ExecutionStatus.PENDING).values_list("client_id")) == {
+            ("a",),
+            ("b",),
+        }
+        Client.objects.filter(client_id="a").update(status=ClientStatus.ONLINE, bridge_id=people.BRIDGE)
+        housekeeping()
+        assert self.state()["a"] == ""
+        ((client, _message),) = pending_for_bridge(people.BRIDGE, NOON + timedelta(hours=1))
+        assert client == "a"
+        clock.shift(601)
+        expire_overdue()
+        assert Execution.objects.get(client_id="b").failure_reason == FailureReason.EXPIRED
+
     def test_lifting_the_limits_lets_all_go(self, settings):
         fire([Firing(people.task().pk, NOON)])
         settings.QF_MAX_RUNNING = 0

@@ -1,6 +1,7 @@
 """Broadcasts in waves."""
 
 import pytest
+import time_machine
 from quartzflow_agent.protocol import task_pb2 as pb
 
 from executions_app import control
@@ -11,6 +12,8 @@ from executions_app.models import Execution
 from executions_app.runs import run_view
 from executions_app.sweeps import expire_overdue
 from executions_app.waves import wave_of
+from groups_app.choices import ClientStatus
+from groups_app.models import Client
 from quartzflow.errors import InvalidInput
 from quartzflow.execution_status import ExecutionStatus
 from tasks_app import configs
@@ -85,6 +88,21 @@ def test_a_wave_of_hosts_that_do_not_come_is_over_when_they_expire():
     Execution.objects.filter(pk=rows[0].pk).update(expires_at=NOON)
     expire_overdue()
     assert holds() == ["", ""]
+
+
+def test_a_later_wave_waits_for_hosts_that_are_offline_where_the_task_does():
+    with time_machine.travel(NOON, tick=False) as clock:
+        people.online_client("h0")
+        people.online_client("h1")
+        Client.objects.filter(client_id="h1").update(status=ClientStatus.OFFLINE, last_heartbeat=None)
+        rows = fire([Firing(people.task(wave_size="1", offline_policy="wait", misfire_grace=600).pk, NOON)])
+        clock.shift(30)
+        end(rows[0])
+        assert holds() == ["", ""]
+        clock.shift(599)
+        assert expire_overdue() == 0
+        clock.shift(2)
+        assert expire_overdue() == 1
 
 
 def test_cancelling_ends_what_is_held_too():
