@@ -3,7 +3,7 @@
 The caller acknowledges after `ingest` has returned, which is after the commit. Every report may come twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,6 +19,8 @@ from quartzflow_agent.schedule import retry_delay
 from quartzflow.bulk import update_from_values
 from quartzflow.execution_status import LIVE, TERMINAL, ExecutionStatus
 from quartzflow.metrics import metrics
+from tasks_app.choices import TaskStatus
+from tasks_app.models import Task
 
 from .alone import count_late, insert_local, moment
 from .choices import SERVER_GUESSES, ExecutionType, FailureReason
@@ -100,6 +102,7 @@ class _Known:
     """An execution's row as the batch found it."""
 
     pk: int
+    task_id: int
     client_id: str
     status: int
     retry_count: int
@@ -189,8 +192,8 @@ def _measure(mine: list[Report], known: dict[str, _Known], started: set[int], en
 
 def _read(ids: set[str]) -> dict[str, _Known]:
     columns = (
-        "pk", "client_id", "status", "retry_count", "max_retries", "retry_interval", "retry_max_interval", "local",
-        "failure_reason", "execution_type", "scheduled_time", "delay_ms",
+        "pk", "task_id", "client_id", "status", "retry_count", "max_retries", "retry_interval", "retry_max_interval",
+        "local", "failure_reason", "execution_type", "scheduled_time", "delay_ms",
     )  # fmt: skip
     rows = Execution.objects.filter(execution_id__in=ids).values_list("execution_id", *columns)
     return {name: _Known(*values) for name, *values in rows}
@@ -252,6 +255,7 @@ def _reject(reports: list[Rejected]) -> set[int]:
 def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
     """Ends, but for those that are tried again: they stay RUNNING until their next attempt."""
     ends, local_ends, retries, attempts = [], [], [], []
+    stopped = _stopped(known[r.execution_id] for r in results if r.message.status != task_pb2.SUCCESS)
     valid = set(FailureReason.values)
     now = timezone.now()
     grace = timedelta(seconds=settings.QF_PENDING_GRACE)
@@ -286,6 +290,7 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
             and reason not in (FailureReason.REJECTED, FailureReason.EXPIRED)
             and m.attempt < row.max_retries
             and row.status in LIVE
+            and row.pk not in stopped
         )
         end = (m.execution_id, m.attempt, status, started, ended, duration, exit_code, reason, None)
         if row.local or m.local:
@@ -329,6 +334,23 @@ def _end(results: list[Result], known: dict[str, _Known]) -> set[int]:
             changed.append((known[name].pk,))
     Attempt.objects.bulk_create(attempts, ignore_conflicts=True)
     return {pk for (pk,) in changed}
+
+
+def _stopped(rows: Iterable[_Known]) -> set[int]:
+    """Of these, scheduled executions whose task is disabled by now: they are not tried again."""
+    scheduled = {
+        row.pk: row.task_id
+        for row in rows
+        if row.execution_type == ExecutionType.SCHEDULED and row.retry_count < row.max_retries
+    }
+    if not scheduled:
+        return set()
+    disabled = set(
+        Task.objects.filter(pk__in=set(scheduled.values()), status=TaskStatus.DISABLED).values_list(
+            "pk", flat=True
+        )
+    )
+    return {pk for pk, task_id in scheduled.items() if task_id in disabled}
 
 
 def _save_outputs(

@@ -10,10 +10,12 @@ from hypothesis.extra.django import TestCase
 from quartzflow_agent.protocol import task_pb2 as pb
 from quartzflow_agent.schedule import execution_id
 
+from executions_app.control import do_disable_tasks, do_trigger_task
 from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Accepted, Progress, Rejected, Result, ingest
 from executions_app.models import Attempt, Execution, ExecutionLog
 from quartzflow.execution_status import ExecutionStatus
+from tasks_app.models import Task
 from tests import people
 
 NOON = people.at(2026, 3, 1, 12, 0)
@@ -116,6 +118,23 @@ class TestOneExecution:
         ingest([ended(name, pb.FAILURE, exit_code=2, output="one")])
         assert ExecutionLog.objects.get().output == "two"
         assert list(Attempt.objects.values_list("number", "status", "exit_code")) == [(0, 4, 2), (1, 3, 0)]
+
+    def test_a_task_that_was_disabled_meanwhile_is_not_tried_again(self):
+        name = fired(retry_count=3)
+        ingest([running(name)])
+        do_disable_tasks(people.admin(), [Task.objects.get()])
+        ingest([ended(name, pb.FAILURE, exit_code=7)])
+        row = Execution.objects.get()
+        assert (row.status, row.failure_reason, row.retry_count) == (ExecutionStatus.FAILURE, "exit_code", 0)
+        assert row.next_retry_at is None
+
+    def test_what_somebody_began_by_hand_is_tried_again_all_the_same(self):
+        people.online_client()
+        task = people.task(retry_count=3)
+        name = do_trigger_task(people.admin(), task)[0].execution_id
+        do_disable_tasks(people.admin(), [task])
+        ingest([ended(name, pb.FAILURE)])
+        assert (Execution.objects.get().status, Execution.objects.get().retry_count) == (2, 1)
 
     def test_cancelled_is_not_tried_again(self):
         name = fired(retry_count=3)
