@@ -14,7 +14,6 @@ from django.utils.translation import gettext as _
 from quartzflow_agent.schedule import spread_delay_ms
 from quartzflow_agent.substitution import SubstitutionError
 
-from groups_app.models import Client
 from quartzflow.audit import record
 from quartzflow.bulk import update_from_values
 from quartzflow.errors import Conflict, InvalidInput, NotAllowed
@@ -33,9 +32,10 @@ from .choices import ExecutionType, FailureReason
 from .dispatch import fire, new_firing
 from .endings import after_end
 from .events import publish_executions
-from .instructions import send_cancels
+from .instructions import load_tasks, send_cancels
 from .locks import PLACEMENT, lock
 from .models import Execution
+from .targets import members
 
 PARAM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 MAX_PARAMS = 50
@@ -153,9 +153,7 @@ def renew_waiting(tasks: Iterable[Task], user: User | None) -> None:
             task=task, status=ExecutionStatus.PENDING, execution_type=ExecutionType.SCHEDULED
         )
         hosts = set(waiting.values_list("client_id", flat=True))
-        meant = hosts if task.is_global else set(
-            Client.objects.filter(client_id__in=hosts, group__in=task.groups.all()).values_list("client_id", flat=True)
-        )  # fmt: skip
+        meant = members(load_tasks({task.pk})[task.pk], hosts) if hosts else {}
         outdated = [e.pk for e in waiting if e.client_id not in meant or _is_outdated(task, e)]
         cancel_live(Execution.objects.filter(pk__in=outdated), FailureReason.TASK_CHANGED, user)
         delays = {e.pk: spread_delay_ms(task.pk, e.client_id, task.spread_seconds) for e in waiting}

@@ -46,7 +46,7 @@ class Chooser:
         if not clients or means_every_host(task):
             return list(clients)
         if task.routing == Routing.RANDOM:
-            return [random.Random(f"{task.pk}:{int(scheduled.timestamp())}").choice(clients)]  # noqa: S311 - spreads load
+            return [random.Random(f"{task.pk}:{scheduled.timestamp()}").choice(clients)]  # noqa: S311 - spreads load
         if task.routing == Routing.ROUND_ROBIN:
             previous = self._turns.get(task.pk) or _previous(task, scheduled)
             chosen = next((client for client in clients if client[0] > previous), clients[0])

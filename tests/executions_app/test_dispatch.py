@@ -9,7 +9,7 @@ from quartzflow_agent.protocol import task_pb2
 
 from executions_app import control
 from executions_app.choices import ExecutionType, FailureReason
-from executions_app.dispatch import Firing, fire
+from executions_app.dispatch import Firing, fire, new_firing
 from executions_app.instructions import instruction, load_tasks
 from executions_app.models import Execution
 from executions_app.sweeps import expire_overdue, pending_for_bridge
@@ -97,6 +97,18 @@ def test_other_routings_choose_one_host_and_the_same_again(routing):
     (execution,) = fire([Firing(task.pk, NOON)])
     assert execution.client_id in {"web-0", "web-1", "web-2"}
     assert fire([Firing(task.pk, NOON)]) == []
+
+
+def test_random_spreads_what_is_begun_within_one_second():
+    for n in range(3):
+        people.online_client(f"web-{n}")
+    task = people.task(routing="random")
+    with time_machine.travel(NOON) as clock:
+        begun = []
+        for _ in range(20):
+            begun += fire([new_firing(task, ExecutionType.MANUAL)])
+            clock.shift(timedelta(milliseconds=7))
+    assert len({execution.client_id for execution in begun}) > 1
 
 
 @pytest.mark.parametrize(

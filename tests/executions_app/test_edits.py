@@ -100,6 +100,18 @@ def test_a_host_that_is_no_longer_meant_does_not_run_it(clock):
     assert row.failure_reason == FailureReason.TASK_CHANGED
 
 
+@pytest.mark.parametrize(
+    ("selector", "status"),
+    [({"env": "prod"}, ExecutionStatus.PENDING), ({"env": "test"}, ExecutionStatus.CANCELLED)],
+)
+def test_a_host_without_the_labels_that_are_meant_now_does_not_run_it(clock, selector, status):
+    task, _ = waiting(clock)
+    Client.objects.update(labels={"env": "prod"})
+    row = edit(task, selector=selector)
+    assert row.status == status
+    assert row.failure_reason == ("" if status == ExecutionStatus.PENDING else FailureReason.TASK_CHANGED)
+
+
 def test_a_changed_spread_moves_what_waits(clock):
     task, before = waiting(clock, spread_seconds=600)
     assert 0 < before.delay_ms == schedule.spread_delay_ms(task.pk, "web-1", 600) < 600_000
