@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from quartzflow_agent.executors import Job, Output, ProcessRunner, Rejected
 from quartzflow_agent.executors.plugin import PluginExecutor
-from quartzflow_agent.plugins import Param, ParamError, Plugin, PluginFailed, find, names
+from quartzflow_agent.plugins import Param, ParamError, Plugin, PluginFailed, find, log_cleanup, names
 from quartzflow_agent.plugins.base import BUILT_IN
 
 from tests.agent.support import instruction
@@ -52,6 +52,9 @@ def test_parameters_are_read_by_their_types(given, found):
         ({"text": "a", "count": True}, "count: True is no int"),
         ({"text": "a", "count": 0}, "count: 0 is less than 1"),
         ({"text": "a", "count": 10}, "count: 10 is more than 9"),
+        ({"text": "a", "count": 3.7}, "count: 3.7 is no int"),
+        ({"text": "a", "count": float("inf")}, "count: inf is no int"),
+        ({"text": "a", "ratio": "nan"}, "ratio: 'nan' is no float"),
         ({"text": "a", "flag": "perhaps"}, "flag: 'perhaps' is no bool"),
         ({"text": "a", "items": [1]}, "items"),
         ({"text": "a", "colour": "red"}, "unknown parameter: colour"),
@@ -132,6 +135,15 @@ def test_subdirectories_only_when_asked_and_links_never(logs, tmp_path_factory):
     clean(logs, recursive=True)
     assert left(logs) == {"old.txt", "new.log", "link.log", "there"}
     assert (outside / "old.log").exists()
+
+
+def test_a_directory_that_goes_while_it_looks_is_no_crash(logs, monkeypatch):
+    def walk(top, onerror):
+        yield str(top), ["sub", "gone"], ["old.log"]
+
+    monkeypatch.setattr(log_cleanup.os, "walk", walk)
+    clean(logs, recursive=True)
+    assert "old.log" not in left(logs)
 
 
 def test_a_dry_run_only_tells(logs, capsys):

@@ -70,6 +70,22 @@ def test_a_backup_that_fails_leaves_the_old_ones(source, tmp_path, monkeypatch):
     assert archives(target) == ["data-20200101T000000Z.tar.gz"]
 
 
+def test_a_file_that_goes_meanwhile_is_left_out(source, tmp_path, monkeypatch, capsys):
+    add = tarfile.TarFile.addfile
+
+    def and_delete(self, info, *rest):
+        add(self, info, *rest)
+        if info.name == "data/sub/b.txt":
+            (source / "sub/c.tmp").unlink()
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", and_delete)
+    run("directory_backup", source=str(source), target=str(tmp_path / "backups"))
+    assert "c.tmp: gone before it could be saved" in capsys.readouterr().out
+    (name,) = archives(tmp_path / "backups")
+    with tarfile.open(tmp_path / "backups" / name) as archive:
+        assert sorted(archive.getnames()) == ["data", "data/a.txt", "data/link", "data/sub", "data/sub/b.txt"]
+
+
 @pytest.mark.parametrize(
     ("params", "error"),
     [

@@ -46,7 +46,7 @@ class Param:
         """The value as its type. Raises ParamError. JSON's own types are taken as they are, texts are read."""
         try:
             parsed = self._convert(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ParamError(f"{self.name}: {value!r} is no {self.type.__name__}") from None
         if self.low is not None and parsed < self.low:
             raise ParamError(f"{self.name}: {parsed} is less than {self.low:g}")
@@ -68,7 +68,11 @@ class Param:
             return items
         if self.type is str and not isinstance(value, str):
             raise TypeError
-        return self.type(value)
+        parsed = self.type(value)
+        # Not cut off in silence, and nothing that is neither less nor more than anything.
+        if (self.type is int and isinstance(value, float) and parsed != value) or parsed != parsed:
+            raise ValueError
+        return parsed
 
 
 class Plugin:

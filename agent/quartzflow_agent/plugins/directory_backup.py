@@ -67,6 +67,17 @@ def _check(source: Path, target: Path, name: str) -> None:
         raise ParamError("name: must be the start of a file's name")
 
 
+class _Archive(tarfile.TarFile):
+    """Leaves out what is gone by the time it is its turn: directories that are in use change."""
+
+    def gettarinfo(self, name: Any = None, arcname: Any = None, fileobj: Any = None) -> Any:
+        try:
+            return super().gettarinfo(name, arcname, fileobj)
+        except FileNotFoundError:
+            print(f"{name}: gone before it could be saved")  # noqa: T201
+            return None  # as for a socket
+
+
 def _pack(source: Path, final: Path, exclude: List[str]) -> int:
     """Write, verify and name the archive; returns its number of entries."""
     # A name that no archive has: what is left of a crash is neither counted nor taken for one.
@@ -84,12 +95,12 @@ def _pack(source: Path, final: Path, exclude: List[str]) -> int:
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
         with os.fdopen(descriptor, "w+b") as file:
-            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            with _Archive.open(fileobj=file, mode="w:gz") as archive:
                 archive.add(source, arcname=source.name or "root", filter=wanted)
             file.flush()
             os.fsync(file.fileno())
-        with tarfile.open(part, "r:gz") as archive:
-            found = sum(1 for _entry in archive)
+        with tarfile.open(part, "r:gz") as whole:
+            found = sum(1 for _entry in whole)
         if found != written:
             raise PluginFailed(f"{part}: {found} of {written} entries can be read back")
         part.replace(final)

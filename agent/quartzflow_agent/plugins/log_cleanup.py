@@ -62,10 +62,15 @@ def _files(directory: Path, recursive: bool, problems: List[str]) -> Iterator[Pa
         problems.append(f"{error.filename}: {error.strerror}")
 
     for root, directories, names in os.walk(directory, onerror=on_error):
-        directories[:] = [
-            name
-            for name in directories
-            if recursive and not Path(root, name).is_symlink() and Path(root, name).lstat().st_dev == device
-        ]
+        directories[:] = [name for name in directories if recursive and _is_inside(Path(root, name), device)]
         for name in names:
             yield Path(root, name)
+
+
+def _is_inside(path: Path, device: int) -> bool:
+    """Whether it is a directory of this file system, and no link to one."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False  # gone meanwhile
+    return stat.S_ISDIR(found.st_mode) and found.st_dev == device
