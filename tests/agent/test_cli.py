@@ -193,6 +193,12 @@ def test_a_schedule_that_this_agent_does_not_know_is_shown_as_such(home, quicflo
     assert "expression" in json.loads(out)["tasks"][0]["next"][0]
 
 
+@pytest.mark.parametrize("arguments", [("--days", "7"), ("--today", "--task-id", "1", "--days", "7")])
+def test_days_that_would_not_count_are_not_ignored(filled, quicflow, arguments):
+    code, out, err = quicflow("task", "stats", *arguments)
+    assert (code, out, err) == (1, "", "--days goes with --task-id, and not with --today.\n")
+
+
 @pytest.mark.parametrize("command", ["stats", "history", "list", "next"])
 def test_without_records_it_says_why(home, quicflow, command):
     code, out, err = quicflow("task", command)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from quartzflow_agent.config import AgentConfig, Endpoint, load, read_secret, save, write_secret
@@ -205,6 +206,15 @@ def test_status_of_an_agent_that_runs(home, quicflow, connected, code):
     assert ("Connection: a.example:8474" if connected else "Connection: nobody listens") in out
     assert ("Fired by: the server" if connected else "Fired by: this agent") in out
     lock.release()
+
+
+def test_status_tells_of_a_full_disk_which_the_agent_could_not_write_down(filled, quicflow, monkeypatch):
+    save(filled, AgentConfig([Endpoint("a.example", 8474)], "c1"))
+    assert "Disk space" not in quicflow("agent", "status")[1]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    out = quicflow("agent", "status")[1]
+    assert f"Disk space: 0 MB free at {filled.root}\n  → Make room: without it the agent cannot record" in out
+    assert json.loads(quicflow("agent", "status", "--json")[1])["disk"]["ok"] is False
 
 
 def test_status_and_run_before_joining_say_what_to_do(home, quicflow):

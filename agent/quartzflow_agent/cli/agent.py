@@ -185,6 +185,8 @@ def status(as_json: Json = False) -> None:
     if said is not None:
         # The agent says it now and then; the store knows at once.
         said = {**said, "unacknowledged": facts["unacknowledged"]}
+    # A full disk cannot hold what the agent would say of it.
+    disk = checks.space(home)
     found: Dict[str, Any] = {
         "running": pid is not None,
         "pid": pid,
@@ -193,6 +195,7 @@ def status(as_json: Json = False) -> None:
         "servers": [str(server) for server in config.servers],
         "joined": home.credential.exists(),
         **facts,
+        "disk": {"ok": disk.state == checks.OK, "text": disk.text, "todo": disk.todo},
         "agent": said,
     }
     connected = bool(said and said["connected"])
@@ -242,6 +245,8 @@ def _status_text(found: Dict[str, Any], said: Optional[Dict[str, Any]]) -> str:
         (_("Running executions"), str(found["executing"])),
         (_("Not yet on the server"), str(found["unacknowledged"])),
     ]
+    if not found["disk"]["ok"]:
+        lines.append((_("Disk space"), f"{found['disk']['text']}\n  → {found['disk']['todo']}"))
     return "\n".join(f"{name}: {value}" for name, value in lines)
 
 

@@ -49,7 +49,7 @@ async def examine(home: Home) -> List[Finding]:
     except ConfigError as error:
         todo = _("Do what the message says, then look again.")
         found.append(Finding(_("Configuration"), WRONG, str(error), todo))
-    found += [_credential(home), _policy(home), *_files(home), _space(home), _store(home)]
+    found += [_credential(home), _policy(home), *_files(home), space(home), _store(home)]
     if config is not None:
         for endpoint in config.servers:
             found += await _server(endpoint, config)
@@ -102,7 +102,8 @@ def _files(home: Home) -> List[Finding]:
     return wrong or [Finding(_("Files"), OK, _("{path} is the agent's alone").format(path=home.root))]
 
 
-def _space(home: Home) -> Finding:
+def space(home: Home) -> Finding:
+    """Whether there is room for what the agent must record."""
     path = next(path for path in (home.root, *home.root.parents) if path.exists())
     try:
         free, inodes = shutil.disk_usage(path).free, _free_inodes(path)

@@ -24,6 +24,7 @@ app = typer.Typer(help=_("See what ran on this host, and what will."), no_args_i
 
 Json = Annotated[bool, typer.Option("--json", help=_("Print JSON."))]
 TaskId = Annotated[str, typer.Option(help=_("A task's id, as `task list` shows it."))]
+DAYS = 7  # of one task's statistics
 STATUS_LABELS = {
     "pending": _("Pending"),
     "running": _("Running"),
@@ -70,16 +71,20 @@ def stats(
     today: Annotated[bool, typer.Option("--today", help=_("Of today; so it is without options."))] = False,
     date: Annotated[str, typer.Option(help=_("Of this day, YYYY-MM-DD."))] = "",
     task_id: TaskId = "",
-    days: Annotated[int, typer.Option(min=1, max=3650, help=_("With --task-id: so many days."))] = 7,
+    days: Annotated[
+        Optional[int], typer.Option(min=1, max=3650, help=_("With --task-id: so many days; 7 unless given."))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """One table."""
     if today and date:
         raise Failure(_("Give either --today or --date."))
+    if days and (today or not task_id):
+        raise Failure(_("--days goes with --task-id, and not with --today."))
     with _store() as db:
         if task_id:
             last = datetime.strptime(_day(date or _today()), "%Y-%m-%d")
-            first = (last - timedelta(days=days - 1)).strftime("%Y-%m-%d")
+            first = (last - timedelta(days=(1 if today else days or DAYS) - 1)).strftime("%Y-%m-%d")
             found = statistics.of_task(db, task_id, first, last.strftime("%Y-%m-%d"))
             _show_task(task_id, found, as_json)
         else:
