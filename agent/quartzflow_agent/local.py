@@ -85,6 +85,7 @@ class LocalScheduler:
     async def run(self) -> None:
         """Until cancelled."""
         firing = asyncio.ensure_future(self._timeline.run())
+        loaded = True
         try:
             while True:
                 ahead = self._ahead()
@@ -94,9 +95,9 @@ class LocalScheduler:
                     # What was planned for lies too far ahead now.
                     log.warning(event("clock_set_back", seconds=round(back)))
                     self._reload.set()
-                if self._reload.is_set():
+                if self._reload.is_set() or not loaded:
                     self._reload.clear()
-                    await self._load()
+                    loaded = await self._load()
         finally:
             firing.cancel()
 
@@ -104,21 +105,21 @@ class LocalScheduler:
         """Changes only when a clock is set, seconds."""
         return self._clock.server_ms() / 1000 - self._clock.monotonic()
 
-    async def _load(self) -> None:
-        """Plan every task anew."""
+    async def _load(self) -> bool:
+        """Plan every task anew; False when the store cannot say which there are."""
         for task_id in self._next:
             self._timeline.remove(task_id)
         self._next.clear()
         self._waiting.clear()
         self._tasks = {}
         if not self.active and self._clock.server_ms() >= self._until:
-            return
+            return True
         try:
             found = await self._store.call(tasks.all_tasks)
             served = int(await self._store.call(lambda db: get_meta(db, SERVED_UNTIL, "0")))
         except StoreError as error:
-            log.error(event("store_failed", error=error))
-            return
+            log.error(event("store_failed", about="firing", error=error))
+            return False
         for task in found:
             if task.config.enabled and task.config.local_firing:
                 self._tasks[task.config.id] = task
@@ -126,6 +127,10 @@ class LocalScheduler:
                     await self._begin(task, max(utc(served) - LEASE, utc(self._registered_at)))
                 except ScheduleError as error:
                     log.error(event("bad_schedule", task=task.config.id, error=error))
+                except StoreError as error:
+                    log.error(event("store_failed", about="firing", error=error))
+                    return False
+        return True
 
     async def _begin(self, task: CachedTask, served: datetime) -> None:
         """Fire what nobody has fired since the server last did, and plan what comes next."""

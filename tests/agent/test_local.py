@@ -6,7 +6,7 @@ import pytest
 from quartzflow_agent.local import SERVED_UNTIL, LocalScheduler
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.store import executions, tasks
-from quartzflow_agent.store.database import set_meta
+from quartzflow_agent.store.database import StoreError, set_meta
 from quartzflow_agent.store.records import SUCCESS, Ending
 
 from tests.agent.support import START, FakeClock, instruction, settle, task_config, until
@@ -167,6 +167,19 @@ async def test_a_clock_that_was_set_back_does_not_silence_it(rig):
     await rig.clock.advance(60, step=5)
     await settle()
     assert rig.engine.times[-3:] == [-3540, -3530, -3520]
+
+
+async def test_a_store_that_cannot_be_read_for_a_while_does_not_silence_it(rig, monkeypatch):
+    await rig.configure(task_config(), served=0)
+
+    async def broken(operation):
+        raise StoreError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store, "call", broken)
+        await rig.alone()
+    await rig.clock.advance(130, step=10)
+    assert rig.engine.times == [60, 120]
 
 
 async def test_what_was_missed_by_more_than_its_grace_is_given_up(rig):

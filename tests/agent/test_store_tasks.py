@@ -125,6 +125,29 @@ async def test_a_full_disk_is_a_store_error_and_passes(store):
     assert await store.call(lambda db: (get_meta(db, "before"), get_meta(db, "big"))) == ("1", "")
 
 
+async def test_a_write_that_fails_takes_neither_reads_nor_other_writes_with_it(store):
+    def full(db):
+        set_meta(db, "half", "done")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    await store.call(lambda db: set_meta(db, "k", "1"))
+    found = await asyncio.gather(
+        store.call(lambda db: time.sleep(0.1)),  # so that the others wait together
+        store.call(lambda db: get_meta(db, "k")),
+        store.call(full),
+        store.call(lambda db: set_meta(db, "k", "2")),
+        store.call(lambda db: get_meta(db, "k") + get_meta(db, "half")),
+        return_exceptions=True,
+    )
+    assert [type(item) if isinstance(item, Exception) else item for item in found] == [
+        None,
+        "1",
+        StoreError,
+        None,
+        "2",
+    ]
+
+
 async def test_a_record_is_written_in_less_than_10_ms(store):
     took = []
     for number in range(100):

@@ -85,8 +85,10 @@ class StoreThread:
         self._db.close()
 
     def _commit(self, batch: List[_Job]) -> None:
+        begun = False
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            begun = True
             for job in batch:
                 self._run(job)
             self._db.execute("COMMIT")
@@ -95,7 +97,12 @@ class StoreThread:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             for job in batch:
-                job.error = StoreError(str(error))
+                job.result, job.error = None, StoreError(str(error))
+            if begun and len(batch) > 1:
+                # Each by itself: what only reads, or makes room, may well be possible.
+                for job in batch:
+                    job.error = None
+                    self._commit([job])
 
     def _run(self, job: _Job) -> None:
         self._db.execute("SAVEPOINT job")
