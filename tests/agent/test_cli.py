@@ -11,6 +11,7 @@ import pytest
 import typer.main
 from quartzflow_agent.cli import output
 from quartzflow_agent.cli.app import app
+from quartzflow_agent.config import AgentConfig, Endpoint, save
 from quartzflow_agent.protocol import task_pb2
 from quartzflow_agent.store import tasks
 from quartzflow_agent.store.database import open_database
@@ -191,6 +192,20 @@ def test_a_schedule_that_this_agent_does_not_know_is_shown_as_such(home, quicflo
     code, out, _ = quicflow("task", "list", "--json")
     assert code == 0
     assert "expression" in json.loads(out)["tasks"][0]["next"][0]
+
+
+@pytest.mark.parametrize("command", [("task", "stats"), ("task", "history"), ("agent", "status")])
+def test_damaged_records_are_one_line_that_says_where_to_look(filled, quicflow, command):
+    save(filled, AgentConfig([Endpoint("a.example", 8474)], "c1"))
+    data = bytearray(filled.store.read_bytes())
+    for page in range(4096, len(data), 4096):
+        data[page : page + 200] = b"\xff" * 200
+    filled.store.write_bytes(data)
+    code, out, err = quicflow(*command)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(
+        r"The records of this host cannot be read \(.+\): quicflow agent doctor says .+\n", err
+    )
 
 
 @pytest.mark.parametrize("arguments", [("--days", "7"), ("--today", "--task-id", "1", "--days", "7")])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 
-from quartzflow_agent.i18n import translate_libraries
+from quartzflow_agent.i18n import _, translate_libraries
 
 translate_libraries()  # before they are imported: they look their texts up then
 
@@ -21,3 +22,7 @@ def main() -> None:
     except (Failure, ConfigError, StoreError) as failure:
         sys.stderr.write(f"{failure}\n")
         sys.exit(failure.code if isinstance(failure, Failure) else 1)
+    except sqlite3.Error as error:
+        text = _("The records of this host cannot be read ({error}): quicflow agent doctor says what to do.")
+        sys.stderr.write(f"{text.format(error=error)}\n")
+        sys.exit(1)

@@ -146,7 +146,7 @@ def _store(home: Home) -> Finding:
         todo = _("Test the disk (dmesg, smartctl), then delete what was set aside.")
         return Finding(_("Records"), UNKNOWN, text, todo)
     todo = _("Restart the agent: it sets a damaged file aside and rebuilds what it can.")
-    return Finding(_("Records"), WRONG, problem, todo)
+    return Finding(_("Records"), WRONG, " ".join(problem.split()), todo)
 
 
 async def _server(endpoint: Endpoint, config: AgentConfig) -> List[Finding]:
