@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import control
-from executions_app.models import Execution
+from executions_app.models import Attempt, Execution
 from executions_app.retries import do_retry_executions
 from executions_app.selectors import executions_for, log_of, may_read_log, since, stats
 from quartzflow.api.big_tables import BigTablePagination
@@ -38,6 +38,22 @@ class ExecutionSerializer(ModelSerializer[Execution]):
             "max_retries", "next_retry_at", "retry_of", "hold", "delay_ms", "failure_reason", "params",
             "shard_index", "shard_total", "local", "triggered_by", "cancelled_by", "created_at",
         ]  # fmt: skip
+
+
+class AttemptSerializer(ModelSerializer[Attempt]):
+    class Meta:
+        model = Attempt
+        fields = ["number", "status", "start_time", "end_time", "exit_code", "failure_reason"]
+
+
+class ExecutionDetailSerializer(ExecutionSerializer):
+    # What each printed is in its log, which not everybody may read.
+    attempts = AttemptSerializer(
+        many=True, read_only=True, help_text="Those that have ended; 0 is the first."
+    )
+
+    class Meta(ExecutionSerializer.Meta):
+        fields = [*ExecutionSerializer.Meta.fields, "attempts"]
 
 
 class ExecutionFilter(django_filters.FilterSet):
@@ -86,8 +102,10 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(responses=ExecutionDetailSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
+        execution = get_or_404(self.get_queryset(), pk)
+        return Response(ExecutionDetailSerializer(execution, context=self.get_serializer_context()).data)
 
     @extend_schema(responses=LogSerializer)
     @action(detail=True)

@@ -67,6 +67,21 @@ def test_attempts_back_off(clock):
     assert configs.task_config(execution.task).retry_max_interval == 15
 
 
+def test_the_api_tells_how_each_attempt_ended(clock):
+    execution = fired(retry_count=2, retry_interval=10)
+    report(execution, exit_code=7, has_exit_code=True, error="secret")
+    report(execution, pb.TIMEOUT, attempt=1)
+    call = APIClient()
+    call.credentials(HTTP_AUTHORIZATION=f"Token {AuthToken.objects.create(people.admin())[1]}")
+    found = call.get(f"/api/v1/executions/{execution.pk}").json()["data"]
+    first = {"number": 0, "status": 4, "exit_code": 7, "failure_reason": "exit_code"}
+    moments = {"start_time": "2026-03-01T12:00:00.000Z", "end_time": "2026-03-01T12:00:00.500Z"}
+    assert found["attempts"][0] == first | moments
+    assert [(row["number"], row["status"]) for row in found["attempts"]] == [(0, 4), (1, 5)]
+    (listed,) = call.get("/api/v1/executions").json()["data"]["items"]
+    assert "attempts" not in listed
+
+
 def test_waiting_for_the_next_attempt_can_be_cancelled(clock):
     execution = fired(retry_count=1)
     row = report(execution)
