@@ -125,7 +125,7 @@ def do_update_task(user: User, task: Task, data: dict[str, Any], **how: Any) -> 
 def do_restore_task(user: User, task: Task, number: int, *, force: bool = False) -> Task:
     """Make a task again what it was at a version, as an edit. Raises InvalidInput, NotAllowed, NotFound, Conflict."""
     check(user, task, "change")
-    data = data_of(task, get_version(task, number))
+    data = data_of(user, task, get_version(task, number))
     if not data:
         raise Conflict(_("The task is as it was then already."))
     return do_update_task(user, task, data, force=force, action=VersionAction.RESTORE, origin=number)

@@ -43,7 +43,7 @@ def do_create_task(user: User, data: dict[str, Any], *, action: VersionAction = 
         task.version = next_version()
         task.save()
         _bind(task, links.groups or [])
-        bind_dependencies(task, links.parents or [])
+        bind_dependencies(user, task, links.parents or [])
         periodic.save_periodic_task(task)
         record_task_changes(task.version, [(task, _scope(task), ChangeAction.TASK)])
         add_versions([task], action, user, {})
@@ -121,7 +121,7 @@ def do_update_task(
         if links.groups is not None:
             _bind(task, links.groups)
         if links.parents is not None:
-            bind_dependencies(task, links.parents)
+            bind_dependencies(user, task, links.parents)
         periodic.save_periodic_task(task)
         if schedule_changed:
             periodic.forget_last_run(task)

@@ -24,6 +24,7 @@ from .admin_form_executor import ExecutorForm
 from .admin_form_schedule import ScheduleForm
 from .checks import hidden_groups
 from .choices import ConcurrencyPolicy, DependencyCondition, OfflinePolicy, Routing, TaskStatus
+from .dependencies import hidden_parents
 from .models import Calendar, Task
 
 __all__ = ["CODE", "NamedTexts", "TaskForm"]
@@ -100,8 +101,7 @@ class TaskForm(ScheduleForm, ExecutorForm, AlertsForm):
         self.user = user
         self.groups = list(groups_for(user))
         self.hidden_groups = len(hidden_groups(user, task)) if task else 0
-        # Parents that the user may not see stay as they are; so does the whole list then.
-        self.hidden_parents = False
+        self.hidden_parents = len(hidden_parents(user, task)) if task else 0
         source = task or like
         initial = self._initial(source) if source else self.defaults()
         if like and not task:
@@ -140,22 +140,15 @@ class TaskForm(ScheduleForm, ExecutorForm, AlertsForm):
 
     def _initial(self, task: Task) -> dict[str, Any]:
         """An existing task's values."""
-        parents = list(task.dependencies.select_related("parent").order_by("parent__name"))
-        seen = set(
-            visible(self.user, Task.objects.filter(pk__in=[p.parent_id for p in parents])).values_list(
-                "pk", flat=True
-            )
-        )
-        self.hidden_parents = len(seen) < len(parents)
+        seen = visible(self.user, Task.objects.all()).values("pk")
+        parents = task.dependencies.filter(parent__in=seen).select_related("parent").order_by("parent__name")
         return {
             **{name: getattr(task, name) for name in TASK_FIELDS},
             **self.moments_of(task),
             **self.config_of(task),
             "enabled": task.is_enabled,
             "group_ids": list(task.groups.values_list("pk", flat=True)),
-            "dependencies": [
-                {"name": p.parent.name, "condition": p.condition} for p in parents if p.parent_id in seen
-            ],
+            "dependencies": [{"name": p.parent.name, "condition": p.condition} for p in parents],
         }
 
     def clean_dependencies(self) -> list[dict[str, Any]]:
@@ -179,8 +172,7 @@ class TaskForm(ScheduleForm, ExecutorForm, AlertsForm):
         data["executor_config"] = self.config_data()
         data["status"] = TaskStatus.ENABLED if cleaned["enabled"] else TaskStatus.DISABLED
         data["group_ids"] = [] if cleaned["is_global"] else cleaned["group_ids"]
-        if not (self.task and self.hidden_parents):
-            data["dependencies"] = cleaned["dependencies"]
+        data["dependencies"] = cleaned["dependencies"]
         return data
 
     def take_errors(self, error: InvalidInput) -> None:

@@ -25,7 +25,8 @@ class Parent:
 def check_dependencies(user: User, task: Task, value: Any) -> tuple[list[Parent], list[str]]:
     """The parents that `value` names, and what is wrong: [{"task_id": 7, "condition": "success"}, …].
 
-    The user must be allowed to see each of them.
+    The user must be allowed to see each of them. Those that the task has and the user may not see stay as they are,
+    named or not.
     """
     if not isinstance(value, list) or len(value) > MOST:
         return [], [_("Must be a list of at most %(count)s tasks.") % {"count": MOST}]
@@ -49,19 +50,28 @@ def check_dependencies(user: User, task: Task, value: Any) -> tuple[list[Parent]
     if task.pk in ids:
         return [], [_("A task cannot wait for itself.")]
     known = set(visible(user, Task.objects.all()).filter(pk__in=ids).values_list("pk", flat=True))
-    if missing := sorted(ids - known):
+    hidden = {link.parent_id: Parent(link.parent_id, link.condition) for link in hidden_parents(user, task)}
+    if missing := sorted(ids - known - hidden.keys()):
         return [], [_("There is no task %(ids)s.") % {"ids": ", ".join(map(str, missing))}]
-    return parents, []
+    return [*(parent for parent in parents if parent.task_id not in hidden), *hidden.values()], []
 
 
-def bind_dependencies(task: Task, parents: list[Parent]) -> None:
+def hidden_parents(user: User, task: Task) -> list[TaskDependency]:
+    """The links to tasks that this one runs after and that the user may not see, with the tasks at hand."""
+    if task.pk is None:
+        return []
+    seen = visible(user, Task.objects.all()).values("pk")
+    return list(task.dependencies.exclude(parent__in=seen).select_related("parent").order_by("parent_id"))
+
+
+def bind_dependencies(user: User, task: Task, parents: list[Parent]) -> None:
     """Make these the task's parents; in the transaction that holds the configuration version.
 
-    Raises InvalidInput naming the cycle that they would close.
+    Raises InvalidInput naming the cycle that they would close, as far as the user may see it.
     """
     if parents and (cycle := find_cycle(task.pk, [parent.task_id for parent in parents])):
-        names = dict(Task.objects.filter(pk__in=cycle).values_list("pk", "name"))
-        path = " → ".join(names.get(pk, str(pk)) for pk in cycle)
+        names = dict(visible(user, Task.objects.filter(pk__in=cycle)).values_list("pk", "name"))
+        path = " → ".join(names.get(pk, f"#{pk}") for pk in cycle)
         raise InvalidInput(
             {"dependencies": [_("The tasks would wait for each other: %(path)s.") % {"path": path}]}
         )

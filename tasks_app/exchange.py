@@ -24,6 +24,7 @@ from quartzflow.permissions import User, visible
 from . import actions
 from .checks import EDITABLE, check_task, hidden_groups
 from .choices import DependencyCondition, ExecutorType, TaskStatus, VersionAction
+from .dependencies import hidden_parents
 from .formats import Row, read_rows, write_rows
 from .models import Calendar, Task, TaskDependency
 from .versions import MOMENTS, PARTED, Definition, definitions, named, plain, shown, without_secrets
@@ -159,10 +160,11 @@ class _Import:
                 outcome.errors = {"name": [_("It is in the file twice.")]}
             else:
                 places[outcome.name] = index
-        # Edges of tasks that the file does not name stay, and count in the order too.
+        # Edges of tasks that the file does not name stay, and those to tasks that one may not see: they count, too.
         graph: dict[str, set[str]] = {}
+        seen = set(visible(self.user, Task.objects.all()).values_list("name", flat=True))
         for child, parent in TaskDependency.objects.values_list("task__name", "parent__name"):
-            if child not in places or "dependencies" not in rows[places[child]]:
+            if child not in places or "dependencies" not in rows[places[child]] or parent not in seen:
                 graph.setdefault(child, set()).add(parent)
         for name, index in places.items():
             parents = rows[index].get("dependencies")
@@ -171,7 +173,7 @@ class _Import:
         try:
             names = list(TopologicalSorter(graph).static_order())
         except CycleError as error:
-            path = " → ".join(map(str, error.args[1]))
+            path = " → ".join(name if name in seen or name in places else "…" for name in error.args[1])
             for name in set(error.args[1]) & set(places):
                 text = _("The tasks would wait for each other: %(path)s.") % {"path": path}
                 outcomes[places[name]].errors = {"dependencies": [text]}
@@ -256,7 +258,7 @@ class _Import:
             )
             return self._ids([given], known, _("There is no such calendar."))[0] if given else None
         if name == "dependencies":
-            return self._parents(given)
+            return self._parents(given, task)
         if name in PARTED:
             return _unmasked(given, getattr(task, name) if task else None)
         return str(given) if name in TEXTS and type(given) in (int, float) else given
@@ -273,14 +275,15 @@ class _Import:
             raise ValueError(missing % {"ids": ", ".join(unknown)})
         return [known[name] for name in given]
 
-    def _parents(self, given: Any) -> list[dict[str, Any]]:
+    def _parents(self, given: Any, task: Task | None) -> list[dict[str, Any]]:
         wanted = [_parent(item) for item in given] if isinstance(given, list) else [("", "")]
         if ("", "") in wanted:
             raise ValueError(
                 _("Must be a list of tasks' names, each with the condition if it is not success.")
             )
         rows = visible(self.user, Task.objects.all()).filter(name__in=[name for name, _condition in wanted])
-        known = dict(rows.values_list("name", "pk"))
+        hidden = hidden_parents(self.user, task) if task else []
+        known = dict(rows.values_list("name", "pk")) | {link.parent.name: link.parent_id for link in hidden}
         if unknown := [name for name, _condition in wanted if name not in known]:
             raise ValueError(_("There is no task %(ids)s.") % {"ids": ", ".join(unknown)})
         return [{"task_id": known[name], "condition": condition} for name, condition in wanted]

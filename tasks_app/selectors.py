@@ -8,7 +8,7 @@ from django.utils import timezone
 from quartzflow.permissions import User, visible
 
 from .choices import ScheduleType
-from .models import Task
+from .models import Task, TaskDependency
 
 
 def tasks_for(user: User) -> QuerySet[Task]:
@@ -17,6 +17,21 @@ def tasks_for(user: User) -> QuerySet[Task]:
 
 
 def next_fire_time(task: Task, after: datetime | None = None) -> datetime | None:
+def with_parents(user: User, tasks: QuerySet[Task]) -> QuerySet[Task]:
+    """The tasks with the links to those that they run after at hand: link.seen says whether the user may see it."""
+    seen = visible(user, Task.objects.all()).filter(pk=OuterRef("parent_id"))
+    links = TaskDependency.objects.annotate(seen=Exists(seen)).order_by("parent_id")
+    return tasks.prefetch_related(Prefetch("dependencies", links))
+
+
+def with_label(tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:
+    """The tasks that have this label with this value."""
+    if not name or set(name) & {'"', "\\"}:  # SQLite has no path to such a name
+        return tasks.none()
+    found: QuerySet[Task] = tasks.annotate(label_value=KeyTransform(name, "labels")).filter(label_value=value)
+    return found
+
+
     """When the task fires next by its schedule; None when it is disabled or never will."""
     after = after or timezone.now()
     if not task.is_enabled:

@@ -12,10 +12,11 @@ from django.utils.translation import gettext as _
 from groups_app.models import Group
 from quartzflow.audit import MASK, SECRET_NAME
 from quartzflow.errors import InvalidInput, NotFound
-from quartzflow.permissions import User, visible
+from quartzflow.permissions import User, codename, visible
 
-from .checks import EDITABLE
+from .checks import EDITABLE, hidden_groups
 from .choices import VersionAction
+from .dependencies import hidden_parents
 from .models import Calendar, Task, TaskDependency, TaskGroup, TaskVersion
 
 KEPT = 200  # versions of one task
@@ -199,10 +200,11 @@ def _change(field: str, before: Any, after: Any) -> Change:
     return Change(field, before, after, lines)
 
 
-def data_of(task: Task, version: TaskVersion) -> dict[str, Any]:
+def data_of(user: User, task: Task, version: TaskVersion) -> dict[str, Any]:
     """What tasks_app.actions must set to go back to a version; what is so already is left out.
 
-    Raises InvalidInput when a group, a calendar or a task that it names is no more.
+    So are groups and tasks that the task is bound to and the user may not see: they stay. Raises InvalidInput when a
+    group, a calendar or a task that it names is no more.
     """
     now, then = definitions([task])[task.pk], version.definition
     data = {
@@ -211,32 +213,45 @@ def data_of(task: Task, version: TaskVersion) -> dict[str, Any]:
         if name in then and name not in NOT_RESTORED and then[name] != now[name]
     }
     errors: dict[str, list[str]] = {}
-    if _ids(then["groups"]) != _ids(now["groups"]):
-        data["group_ids"] = _ids(then["groups"])
-        errors |= _gone("group_ids", Group, then["groups"], "id")
-    if _links(then) != _links(now):
-        parents = then["dependencies"]
-        data["dependencies"] = [{"task_id": p["task_id"], "condition": p["condition"]} for p in parents]
-        errors |= _gone("dependencies", Task, parents, "task_id")
+    bound = {group.pk for group in hidden_groups(user, task)}
+    if _ids(then["groups"], bound) != _ids(now["groups"], bound):
+        data["group_ids"] = _ids(then["groups"], bound)
+        errors |= _gone(user, "group_ids", Group, then["groups"], "id")
+    waited_for = {link.parent_id for link in hidden_parents(user, task)}
+    if _links(then, waited_for) != _links(now, waited_for):
+        data["dependencies"] = [
+            {"task_id": parent, "condition": condition} for parent, condition in _links(then, waited_for)
+        ]
+        errors |= _gone(user, "dependencies", Task, then["dependencies"], "task_id")
     calendar = then["calendar"]
     if (calendar or {}).get("id") != task.calendar_id:
         data["calendar_id"] = calendar["id"] if calendar else None
-        errors |= _gone("calendar_id", Calendar, [calendar] if calendar else [], "id")
+        errors |= _gone(user, "calendar_id", Calendar, [calendar] if calendar else [], "id")
     if errors:
         raise InvalidInput(errors)
     return data
 
 
-def _gone(field: str, model: type[Model], items: list[dict[str, Any]], key: str) -> dict[str, list[str]]:
-    """The error of a field some of whose objects are no more; empty: all are there."""
+def _gone(
+    user: User, field: str, model: type[Model], items: list[dict[str, Any]], key: str
+) -> dict[str, list[str]]:
+    """The error of a field some of whose objects are no more; empty: all are there.
+
+    Who could see an object that is no more cannot be said: its name is for those who may see all of its kind.
+    """
     there = set(model._default_manager.filter(pk__in=[i[key] for i in items]).values_list("pk", flat=True))
-    names = [item["name"] for item in items if item[key] not in there]
+    all_seen = user.has_perm(codename(model, "view"))
+    names = [item["name"] if all_seen else f"#{item[key]}" for item in items if item[key] not in there]
     return {field: [_("No longer there: %(names)s.") % {"names": ", ".join(names)}]} if names else {}
 
 
-def _ids(groups: list[dict[str, Any]]) -> list[int]:
-    return sorted(group["id"] for group in groups)
+def _ids(groups: list[dict[str, Any]], without: set[int]) -> list[int]:
+    return sorted(group["id"] for group in groups if group["id"] not in without)
 
 
-def _links(definition: Definition) -> list[tuple[int, str]]:
-    return sorted((parent["task_id"], parent["condition"]) for parent in definition["dependencies"])
+def _links(definition: Definition, without: set[int]) -> list[tuple[int, str]]:
+    return sorted(
+        (parent["task_id"], parent["condition"])
+        for parent in definition["dependencies"]
+        if parent["task_id"] not in without
+    )

@@ -30,6 +30,7 @@ class TaskSerializer(ModelSerializer[Task]):
     owner = serializers.CharField(source="owner.username", default=None, read_only=True, allow_null=True)
     next_exec_time = serializers.SerializerMethodField()
     dependencies = serializers.SerializerMethodField()
+    hidden_dependencies = serializers.SerializerMethodField()
 
     class Meta:
         model = Task
@@ -39,14 +40,21 @@ class TaskSerializer(ModelSerializer[Task]):
             "created_at", "updated_at", "owner", "groups", "group_ids", "is_global", "labels", "schedule_type",
             "timezone", "interval_seconds", "run_at", "start_at", "end_at", "misfire_policy", "misfire_grace",
             "concurrency_policy", "routing", "spread_seconds", "selector", "offline_policy", "calendar_id",
-            "calendar_mode", "skipped_count", "last_skipped_at", "dependencies", "dependency_mode",
-            "wave_size", "wave_max_failed", "version",
-            "next_exec_time",
+            "calendar_mode", "skipped_count", "last_skipped_at", "dependencies", "hidden_dependencies",
+            "dependency_mode", "wave_size", "wave_max_failed", "version", "next_exec_time",
         ]  # fmt: skip
 
     def get_dependencies(self, task: Task) -> list[dict[str, Any]]:
-        """The tasks that this one runs after."""
-        return [{"task_id": d.parent_id, "condition": d.condition} for d in task.dependencies.all()]
+        """The tasks that this one runs after, as far as one may see them."""
+        return [{"task_id": d.parent_id, "condition": d.condition} for d in self._parents(task, seen=True)]
+
+    def get_hidden_dependencies(self, task: Task) -> int:
+        """How many more there are that one may not see; a change keeps them."""
+        return len(self._parents(task, seen=False))
+
+    def _parents(self, task: Task, *, seen: bool) -> list[Any]:
+        links: list[Any] = list(task.dependencies.all())  # of tasks_app.selectors.with_parents
+        return [link for link in links if link.seen is seen]
 
     def get_groups(self, task: Task) -> list[str]:
         return [group.name for group in task.groups.all()]

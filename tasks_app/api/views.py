@@ -27,7 +27,7 @@ from tasks_app import actions
 from tasks_app.choices import CalendarMode
 from tasks_app.models import Calendar, Task
 from tasks_app.push_state import push_state
-from tasks_app.selectors import tasks_for
+from tasks_app.selectors import tasks_for, with_label, with_parents
 
 from .exchange import ExchangeActions
 from .serializers import (
@@ -73,7 +73,8 @@ class TaskViewSet(ExchangeActions, VersionActions, viewsets.GenericViewSet[Task]
     queryset = Task.objects.none()
 
     def get_queryset(self) -> Any:
-        return tasks_for(user_of(self.request)).prefetch_related("dependencies")
+        user = user_of(self.request)
+        return with_parents(user, tasks_for(user))
 
     def _answer(self, pk: int, code: int = status.HTTP_200_OK) -> Response:
         """The task; its ETag is its version."""

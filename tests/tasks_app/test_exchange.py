@@ -178,6 +178,48 @@ def test_groups_and_calendar_that_one_may_not_see_stay():
     assert "groups" in refused.errors
 
 
+def test_parents_that_one_may_not_see_stay():
+    hidden, seen, new = people.task("hidden"), people.task("seen"), people.task("new")
+    task = people.task(
+        "job", dependencies=[{"task_id": hidden.pk, "condition": "always"}, {"task_id": seen.pk}]
+    )
+    user = people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    for one in (seen, new):
+        assign_perm("tasks_app.view_task", user, one)
+    assign_perm("groups_app.view_group", user, people.group())
+    user = type(user).objects.get(pk=user.pk)
+    exported = [row for row in exchange.rows_of(user, [task]) if row["name"] == "job"]
+    assert ends(take(exported, user)) == {"job": "unchanged"}
+    whole = exchange.rows_of(people.admin(), [task])  # as somebody exported it who sees all
+    assert ends(take(whole, user)) == {"job": "unchanged"}
+    (changed,) = take([{"name": "job", "dependencies": ["new"]}], user)
+    assert changed.changes["dependencies"] == [
+        [{"task": f"#{hidden.pk}", "condition": "always"}, {"task": "seen", "condition": "success"}],
+        [{"task": f"#{hidden.pk}", "condition": "always"}, {"task": "new", "condition": "success"}],
+    ]
+    bound = {(hidden.pk, "always"), (new.pk, "success")}
+    assert set(task.dependencies.values_list("parent_id", "condition")) == bound
+    (refused,) = take([{"name": "new", "dependencies": ["hidden"]}], user)
+    assert refused.errors == {"dependencies": ["There is no task hidden."]}
+
+
+def test_a_cycle_through_tasks_that_one_may_not_see_does_not_name_them():
+    people.task("first")
+    middle = people.task("confidential", dependencies=[{"task_id": Task.objects.get(name="first").pk}])
+    people.task("last", dependencies=[{"task_id": middle.pk}])
+    user = people.stranger()
+    for name in ("first", "last"):
+        assign_perm("tasks_app.view_task", user, Task.objects.get(name=name))
+        assign_perm("tasks_app.change_task", user, Task.objects.get(name=name))
+    (refused,) = take([{"name": "first", "dependencies": ["last"]}], type(user).objects.get(pk=user.pk))
+    (text,) = refused.errors["dependencies"]
+    assert "first" in text
+    assert "last" in text
+    assert "confidential" not in text
+
+
 def test_names_of_foreign_tasks_do_not_go_out():
     parent, user = people.task("confidential"), people.stranger()
     task = people.task(dependencies=[{"task_id": parent.pk}])

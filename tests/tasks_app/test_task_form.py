@@ -255,21 +255,30 @@ def test_rows_that_cannot_be_are_said_at_the_list(browser, rows, words):
 
 def test_parents_that_one_may_not_see_stay(browser):
     people.task("secret one")
+    seen = people.task("seen")
     add(browser, dependencies_task=["secret one"], dependencies_condition=["always"])
     task = Task.objects.get(name="日志清理")
     user = people.stranger()
     for permission in ("view_task", "change_task"):
         assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("tasks_app.view_task", user, seen)
     assign_perm("groups_app.view_group", user, people.group())
     other = Browser()
     other.force_login(user)
     url = reverse("admin:tasks_app_task_change", args=[task.pk])
-    shown = other.get(url).context["form"]
-    assert (shown["dependencies"].value(), shown.hidden_parents) == ([], True)
-    page = other.post(url, filled(description="changed"))
-    assert page.status_code == 302, errors(page)
-    assert Task.objects.get(pk=task.pk).description == "changed"
-    assert task.dependencies.count() == 1
+    page = other.get(url)
+    shown = page.context["form"]
+    assert (shown["dependencies"].value(), shown.hidden_parents) == ([], 1)
+    assert "另有 1 个您无权查看的前置任务" in page.content.decode()
+    assert "secret one" not in page.content.decode()
+    assert "您无权查看的前置任务" not in browser.get(url).content.decode()
+    for chosen in (["seen"], []):
+        page = other.post(
+            url, filled(dependencies_task=chosen, dependencies_condition=["success" for _ in chosen])
+        )
+        assert page.status_code == 302, errors(page)
+        found = set(task.dependencies.values_list("parent__name", "condition"))
+        assert found == {("secret one", "always"), *((name, "success") for name in chosen)}
 
 
 @pytest.mark.parametrize(("chosen", "is_global"), [(["seen"], False), ([], False), ([], True)])

@@ -165,6 +165,52 @@ def test_rights_to_see_a_task_are_not_rights_to_change_it_back():
         control.do_restore_task(people.admin(), task, 99)
 
 
+def test_going_back_leaves_what_one_may_not_see():
+    seen, hidden, gone = people.task("seen"), people.task("hidden"), people.task("confidential")
+    dark, light = people.group("dark"), people.group("light")
+    task = people.task(group_ids=[light.pk], dependencies=[{"task_id": seen.pk}])
+    bound = {
+        "group_ids": [dark.pk],
+        "dependencies": [{"task_id": hidden.pk, "condition": "always"}],
+        "timeout": 20,
+    }
+    actions.do_update_task(people.admin(), task, bound)
+    actions.do_update_task(
+        people.admin(), task, {"dependencies": [*bound["dependencies"], {"task_id": gone.pk}]}
+    )
+    actions.do_update_task(people.admin(), task, {"dependencies": bound["dependencies"]})
+    actions.do_delete_tasks(people.admin(), [gone])
+    user = people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("tasks_app.view_task", user, seen)
+    assign_perm("groups_app.view_group", user, light)
+    control.do_restore_task(user, Task.objects.get(pk=task.pk), 1)
+    task = Task.objects.get(pk=task.pk)
+    assert task.timeout == 300
+    assert set(task.groups.all()) == {dark, light}
+    links = {(seen.pk, "success"), (hidden.pk, "always")}
+    assert set(task.dependencies.values_list("parent_id", "condition")) == links
+    with pytest.raises(Conflict, match="already"):  # what differs still is not for them to change
+        control.do_restore_task(user, task, 1)
+    with pytest.raises(InvalidInput) as error:
+        control.do_restore_task(user, task, 3)
+    assert error.value.errors == {"dependencies": [f"No longer there: #{gone.pk}."]}
+    control.do_restore_task(people.admin(), task, 1)
+    assert set(task.dependencies.values_list("parent_id")) == {(seen.pk,)}
+
+
+def test_going_back_binds_to_nothing_that_one_may_not_see():
+    hidden = people.task("hidden")
+    task, user = people.task(dependencies=[{"task_id": hidden.pk}]), people.stranger()
+    actions.do_update_task(people.admin(), task, {"dependencies": []})
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    with pytest.raises(InvalidInput) as error:
+        control.do_restore_task(user, Task.objects.get(pk=task.pk), 1)
+    assert list(error.value.errors) == ["dependencies"]
+
+
 def test_the_names_of_foreign_tasks_are_not_shown():
     parent, user = people.task("confidential"), people.stranger()
     task = people.task(dependencies=[{"task_id": parent.pk}])

@@ -15,7 +15,7 @@ from quartzflow.management.output import write_fields, write_rows
 from quartzflow.permissions import User
 from tasks_app.choices import TaskStatus
 from tasks_app.models import Task
-from tasks_app.selectors import next_fire_time, tasks_for
+from tasks_app.selectors import next_fire_time, tasks_for, with_parents
 
 COLUMNS = ("id", "name", "enabled", "schedule", "groups", "next_time")
 RUN_COLUMNS = ("id", "execution_id", "client_id", "status", "failure_reason", "duration_ms")
@@ -136,7 +136,7 @@ class Command(VerbCommand):
 
 def find(user: User, name: str) -> Task:
     """The task of this name or id. Raises CommandError."""
-    tasks = tasks_for(user)
+    tasks = with_parents(user, tasks_for(user))
     task = tasks.filter(name=name).first()
     if task is None and name.isdecimal():
         task = tasks.filter(pk=int(name[:18])).first()
