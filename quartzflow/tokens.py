@@ -41,6 +41,7 @@ TRIGGERING = frozenset(
         ("execution", "cancel"),
         ("execution", "retry"),
         ("execution", "retry_many"),
+        ("execution", "cancel_many"),
         ("run", "cancel"),
         ("run", "retry"),
         ("replay", "create"),

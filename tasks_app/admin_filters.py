@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.db.models.fields.json import KeyTransform
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _lazy
 
@@ -16,15 +15,10 @@ from quartzflow.admin_base import who
 from quartzflow.permissions import visible
 
 from .models import Task
+from .selectors import with_label
 
 LOOKED_AT = 2000  # tasks whose labels are gathered
 MOST = 50  # choices of one filter
-
-
-def with_label(tasks: QuerySet, name: str, value: str) -> QuerySet:
-    """The tasks that have this label with this value."""
-    found: QuerySet = tasks.annotate(label_value=KeyTransform(name, "labels")).filter(label_value=value)
-    return found
 
 
 class GroupFilter(admin.SimpleListFilter):

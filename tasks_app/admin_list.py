@@ -20,7 +20,7 @@ from quartzflow.execution_status import ExecutionStatus
 from quartzflow.templatetags.console import icon, moment
 
 from . import selectors
-from .admin_filters import GroupFilter, LabelFilter, OwnerFilter, with_label
+from .admin_filters import GroupFilter, LabelFilter, OwnerFilter
 from .choices import ExecutorType, ScheduleType, TaskStatus
 from .models import Task
 
@@ -85,7 +85,7 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
     ) -> tuple[QuerySet, bool]:
         name, equals, value = search_term.strip().partition("=")
         if equals and name.strip():
-            return with_label(queryset, name.strip(), value.strip()), False
+            return selectors.with_label(queryset, name.strip(), value.strip()), False
         return super().get_search_results(request, queryset, search_term)
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:

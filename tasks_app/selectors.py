@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.db.models.fields.json import KeyTransform
 from django.utils import timezone
 
 from quartzflow.permissions import User, visible
@@ -16,7 +17,6 @@ def tasks_for(user: User) -> QuerySet[Task]:
     return visible(user, Task.objects.select_related("owner", "calendar")).prefetch_related("groups")
 
 
-def next_fire_time(task: Task, after: datetime | None = None) -> datetime | None:
 def with_parents(user: User, tasks: QuerySet[Task]) -> QuerySet[Task]:
     """The tasks with the links to those that they run after at hand: link.seen says whether the user may see it."""
     seen = visible(user, Task.objects.all()).filter(pk=OuterRef("parent_id"))
@@ -32,6 +32,7 @@ def with_label(tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:
     return found
 
 
+def next_fire_time(task: Task, after: datetime | None = None) -> datetime | None:
     """When the task fires next by its schedule; None when it is disabled or never will."""
     after = after or timezone.now()
     if not task.is_enabled:

@@ -34,6 +34,10 @@ class ExecutionIdsSerializer(serializers.Serializer[Any]):
     execution_ids = serializers.ListField(child=serializers.IntegerField())
 
 
+class CountSerializer(serializers.Serializer[Any]):
+    count = serializers.IntegerField()
+
+
 class ReplayWriteSerializer(WriteSerializer):
     task_id = serializers.IntegerField()
     begin = serializers.DateTimeField()

@@ -22,7 +22,13 @@ from quartzflow.api.filters import IntegerFilter
 from quartzflow.api.requests import get_or_404, id_list, known, user_of
 from quartzflow.errors import InvalidInput, NotAllowed, NotFound
 
-from .descriptions import ExecutionIdsSerializer, IdsSerializer, LogSerializer, StatsSerializer
+from .descriptions import (
+    CountSerializer,
+    ExecutionIdsSerializer,
+    IdsSerializer,
+    LogSerializer,
+    StatsSerializer,
+)
 
 MOST_AT_ONCE = 500
 
@@ -122,6 +128,16 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
         control.do_cancel_executions(user_of(request), [get_or_404(self.get_queryset(), pk)])
         return Response(self.get_serializer(get_or_404(self.get_queryset(), pk)).data)
 
+    @extend_schema(
+        operation_id="executions_cancel_many", request=IdsSerializer, responses={200: CountSerializer}
+    )
+    @action(detail=False, methods=["post"], url_path="cancel")
+    def cancel_many(self, request: Request) -> Response:
+        """End those of `ids` that wait or run; answers how many were still live."""
+        return Response(
+            {"count": control.do_cancel_executions(user_of(request), _named(self.get_queryset(), request))}
+        )
+
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
@@ -136,11 +152,8 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
     @action(detail=False, methods=["post"], url_path="retry")
     def retry_many(self, request: Request) -> Response:
         """Run those of `ids` again; answers the ids of the new executions."""
-        ids = id_list(known(request, {"ids"}), "ids", MOST_AT_ONCE)
-        found = list(self.get_queryset().filter(pk__in=ids))
-        if len(found) != len(ids):
-            raise NotFound
-        return Response({"execution_ids": [e.pk for e in do_retry_executions(user_of(request), found)]})
+        again = do_retry_executions(user_of(request), _named(self.get_queryset(), request))
+        return Response({"execution_ids": [execution.pk for execution in again]})
 
     @extend_schema(
         parameters=[
@@ -157,3 +170,12 @@ class ExecutionViewSet(viewsets.GenericViewSet[Execution]):
         executions = self.filter_queryset(self.get_queryset())
         found = stats(executions.filter(scheduled_time__gte=since(int(days[1]))))
         return Response(StatsSerializer(found).data)
+
+
+def _named(executions: QuerySet[Execution], request: Request) -> list[Execution]:
+    """Those of the body's `ids`. Raises InvalidInput, NotFound."""
+    ids = id_list(known(request, {"ids"}), "ids", MOST_AT_ONCE)
+    found = list(executions.filter(pk__in=ids))
+    if len(found) != len(ids):
+        raise NotFound
+    return found

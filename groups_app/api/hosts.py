@@ -17,7 +17,7 @@ from groups_app.choices import ClientApproval, ClientKind
 from groups_app.models import Client, EnrollmentToken
 from groups_app.selectors import clients_for, groups_for, tokens_for
 from quartzflow.api.fields import ModelSerializer
-from quartzflow.api.filters import IntegerFilter
+from quartzflow.api.filters import IntegerFilter, ordering
 from quartzflow.api.requests import get_or_404, object_body, user_of
 from quartzflow.api.schema import WriteSerializer
 from quartzflow.errors import InvalidInput, NotFound
@@ -73,6 +73,7 @@ class ClientFilter(django_filters.FilterSet):
     kind = django_filters.ChoiceFilter(choices=ClientKind.choices)
     approval = django_filters.ChoiceFilter(choices=ClientApproval.choices)
     keyword = django_filters.CharFilter(method="search")
+    ordering = ordering("id", "client_id", "hostname", "status", "version", "last_heartbeat", "connected_at")
 
     class Meta:
         model = Client

@@ -22,3 +22,18 @@ class IntegerFilter(django_filters.Filter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, min_value=0, max_value=2**63 - 1, **kwargs)
+
+
+class Ordering(django_filters.OrderingFilter):
+    """`ordering=-name`: by fields of which any can be turned round; rows that are equal in all come by their id."""
+
+    def filter(self, qs: Any, value: Any) -> Any:
+        return qs.order_by(*map(self.get_ordering_value, value), "pk") if value else qs
+
+
+def ordering(*fields: str) -> Ordering:
+    """By these columns, whose names are those of the answer, too."""
+    return Ordering(
+        fields=[(name, name) for name in fields],
+        help_text=f"One or several of {', '.join(fields)}, with commas; each with - before it: the other way round.",
+    )

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions_app import control
-from quartzflow.api.filters import IntegerFilter
+from quartzflow.api.filters import IntegerFilter, ordering
 from quartzflow.api.idempotency import PARAMETER as IDEMPOTENCY_KEY
 from quartzflow.api.idempotency import idempotent
 from quartzflow.api.requests import flag, get_or_404, id_list, known, object_body, user_of
@@ -52,10 +52,17 @@ class TaskFilter(django_filters.FilterSet):
     group_id = IntegerFilter(field_name="groups", distinct=True)
     executor_type = IntegerFilter(field_name="executor_type")
     keyword = django_filters.CharFilter(method="search")
+    owner = django_filters.CharFilter(field_name="owner__username", help_text="A user name, whole.")
+    label = django_filters.CharFilter(method="by_label", help_text="Such as team=billing.")
+    ordering = ordering("id", "name", "status", "executor_type", "created_at", "updated_at")
 
     class Meta:
         model = Task
         fields: list[str] = []
+
+    def by_label(self, queryset: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:
+        label, _equals, wanted = value.partition("=")
+        return with_label(queryset, label.strip(), wanted.strip())
 
     def search(self, queryset: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:
         return queryset.filter(Q(name__icontains=value) | Q(description__icontains=value))

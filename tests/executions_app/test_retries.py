@@ -194,3 +194,21 @@ class TestByHand:
         assert len(many.json()["data"]["execution_ids"]) == 1
         assert call.post("/api/v1/executions/retry", {"ids": [10**9]}, format="json").status_code == 404
         assert call.post("/api/v1/executions/retry", {"ids": ["x"]}, format="json").status_code == 400
+
+    def test_many_are_cancelled_at_once_or_none(self, clock):
+        first = fired(name="a")
+        (second,) = fire([Firing(people.task("b").pk, NOON)])
+        user = people.stranger()
+        for execution in (first, second):
+            assign_perm("tasks_app.view_task", user, execution.task)
+        assign_perm("tasks_app.cancel_task", user, first.task)
+        call = APIClient()
+        call.credentials(HTTP_AUTHORIZATION=f"Token {AuthToken.objects.create(user)[1]}")
+        url, both = "/api/v1/executions/cancel", {"ids": [first.pk, second.pk]}
+        assert call.post(url, both, format="json").status_code == 403
+        assert not Execution.objects.filter(status=6).exists()
+        assign_perm("tasks_app.cancel_task", user, second.task)
+        assert call.post(url, both, format="json").json()["data"] == {"count": 2}
+        assert Execution.objects.filter(status=6, cancelled_by=user.username).count() == 2
+        assert call.post(url, both, format="json").status_code == 409
+        assert call.post(url, {"ids": [first.pk, 10**9]}, format="json").status_code == 404

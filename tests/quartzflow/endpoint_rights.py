@@ -89,6 +89,7 @@ TABLE: dict[str, Row] = {
     "GET /api/v1/executions/{execution}/logs/full": Row(VIEWERS, 404),
     "POST /api/v1/executions/{execution}/cancel": Row(DEVELOPERS, 404),
     "POST /api/v1/executions/{execution}/retry": Row(DEVELOPERS, 404),
+    "POST /api/v1/executions/cancel": Row(DEVELOPERS, 404, body={"ids": ["{execution}"]}),
     "POST /api/v1/executions/retry": Row(DEVELOPERS, 404, body={"ids": ["{execution}"]}),
     "GET /api/v1/runs/{run}": Row(VIEWERS, 404),
     "POST /api/v1/runs/{run}/cancel": Row(DEVELOPERS, 404),

@@ -84,6 +84,79 @@ def test_groups_that_one_may_not_see_stay(method):
     assert set(task.groups.values_list("pk", flat=True)) == {seen}  # who sees all of them changes all of them
 
 
+@pytest.mark.parametrize("method", ["put", "patch"])
+def test_parents_that_one_may_not_see_stay_and_are_a_count(method):
+    hidden, seen, foreign = (people.task(name).pk for name in ("hidden", "seen", "foreign"))
+    task = people.task(dependencies=[{"task_id": hidden, "condition": "always"}, {"task_id": seen}])
+    user = people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("tasks_app.view_task", user, Task.objects.get(pk=seen))
+    call, url = api(user), f"/api/v1/tasks/{task.pk}"
+    read = call.get(url).json()["data"]
+    assert read["dependencies"] == [{"task_id": seen, "condition": "success"}]
+    assert read["hidden_dependencies"] == 1
+    assert call.get("/api/v1/tasks").json()["data"]["items"][0]["dependencies"] == read["dependencies"]
+    kept = (hidden, "always")
+    for given, bound in (
+        (read["dependencies"], {kept, (seen, "success")}),  # as it was read
+        ([{"task_id": seen, "condition": "failure"}], {kept, (seen, "failure")}),
+        ([{"task_id": hidden, "condition": "failure"}], {kept}),  # nor can its condition be changed
+        ([], {kept}),
+    ):
+        assert getattr(call, method)(url, {"dependencies": given}, format="json").status_code == 200
+        assert set(task.dependencies.values_list("parent_id", "condition")) == bound
+    refused = getattr(call, method)(url, {"dependencies": [{"task_id": foreign}]}, format="json")
+    assert (refused.status_code, list(refused.json()["errors"])) == (400, ["dependencies"])
+    whole = api().get(url).json()["data"]
+    assert (len(whole["dependencies"]), whole["hidden_dependencies"]) == (1, 0)
+    assert api().put(url, {"dependencies": []}, format="json").status_code == 200
+    assert not task.dependencies.exists()  # who sees all of them changes all of them
+
+
+def test_a_cycle_through_tasks_that_one_may_not_see_does_not_name_them():
+    first, user = people.task("first"), people.stranger()
+    secret = people.task("confidential", dependencies=[{"task_id": first.pk}])
+    last = people.task("last", dependencies=[{"task_id": secret.pk}])
+    for task in (first, last):
+        assign_perm("tasks_app.view_task", user, task)
+    assign_perm("tasks_app.change_task", user, first)
+    given = {"dependencies": [{"task_id": last.pk}]}
+    refused = api(user).patch(f"/api/v1/tasks/{first.pk}", given, format="json")
+    (text,) = refused.json()["errors"]["dependencies"]
+    assert f"first → #{secret.pk} → last → first" in text
+
+
+@pytest.mark.usefixtures("each_database")
+def test_the_list_is_filtered_by_owner_and_label_and_put_in_order():
+    people.task("a", labels={"team": "billing", "env": "prod"}, timeout=20)
+    people.task("b", labels={"team": "web"})
+    people.task("c", labels={"team": "billing"}, status=0)
+    Task.objects.filter(name="b").update(owner=people.stranger())
+    call = api()
+
+    def names(**query):
+        return [item["name"] for item in call.get("/api/v1/tasks", query).json()["data"]["items"]]
+
+    assert names(owner="stranger") == ["b"]
+    assert names(owner="nobody") == []
+    assert names(label="team=billing") == ["c", "a"]
+    assert names(label=" team = billing ", status=1) == ["a"]
+    for nothing in ("team", "team=", "=x", 'te"am=billing', "te\\am=x", "$.team=billing", "'=x"):
+        assert names(label=nothing) == [], nothing
+    assert names(ordering="-name") == ["c", "b", "a"]
+    assert names(ordering="status,-id") == ["c", "b", "a"]
+    assert names(ordering="status,name") == ["c", "a", "b"]
+    assert names(ordering="-created_at") == ["c", "b", "a"]
+    refused = call.get("/api/v1/tasks", {"ordering": "executor_config"})
+    assert (refused.status_code, list(refused.json()["errors"])) == (400, ["ordering"])
+    for name in ("db-1", "web-1"):
+        people.online_client(name)
+    hosts = call.get("/api/v1/clients", {"ordering": "-client_id"}).json()["data"]["items"]
+    assert [host["client_id"] for host in hosts] == ["web-1", "db-1"]
+    assert call.get("/api/v1/clients", {"ordering": "credential_hash"}).status_code == 400
+
+
 def test_a_copy_gets_a_name_or_is_given_one():
     task, call = people.task(), api()
     made = call.post(f"/api/v1/tasks/{task.pk}/copy")
