@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from groups_app.selectors import bridges_of
 from quartzflow import bridges
-from quartzflow.errors import Conflict, NotFound, QuartzError
+from quartzflow.errors import Code, Conflict, NotFound, QuartzError
 
 from .models import Execution
 
@@ -34,21 +34,21 @@ ATTEMPTS = 3  # for each window but the first: chunks may be dropped on the way
 class AgentOffline(Conflict):
     """The host that keeps the log is offline."""
 
-    code = 1010
+    code = Code.AGENT_OFFLINE
     default_message = _("The host that keeps the log is offline.")
 
 
 class LogGone(NotFound):
     """The host has no such log, or no longer."""
 
-    code = 1011
+    code = Code.LOG_GONE
     default_message = _("The host has no log of this execution (any more).")
 
 
 class NoAnswer(QuartzError):
     """The host did not answer in time."""
 
-    code = 1012
+    code = Code.NO_ANSWER
     http_status = 504
     default_message = _("The host did not answer in time. Try again.")
 
@@ -56,7 +56,7 @@ class NoAnswer(QuartzError):
 class LogTooLarge(QuartzError):
     """More than may be fetched at once."""
 
-    code = 1013
+    code = Code.LOG_TOO_LARGE
     http_status = 413
     default_message = _(
         "The log is too large to be fetched at once: ask for parts of it with offset and limit."

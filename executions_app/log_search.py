@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from groups_app.models import Client
-from quartzflow.errors import InvalidInput, QuartzError
+from quartzflow.errors import Code, InvalidInput, QuartzError
 from quartzflow.execution_status import ExecutionStatus
 from quartzflow.permissions import User
 from tasks_app.selectors import tasks_for
@@ -48,7 +48,7 @@ FIELDS = ("q", "from", "to", "task", "client", "status", "before")
 class TooLong(QuartzError):
     """It takes too long, and nothing was found in that time."""
 
-    code = 1016
+    code = Code.SEARCH_TOO_LONG
     http_status = 503
     default_message = _lazy(
         "The search takes too long. Narrow the time range, or name a task, a host or a status."

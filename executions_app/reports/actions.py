@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from quartzflow.audit import difference, record
-from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from quartzflow.errors import Code, Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.permissions import User, check, check_create
 
 from ..kick import Kicker
@@ -28,7 +28,7 @@ kick = Kicker(BUILD)
 class ReportGone(NotFound):
     """It is not built, or has been removed."""
 
-    code = 1014
+    code = Code.REPORT_GONE
     default_message = _lazy("The file is not there (any more). Build the report again.")
 
 

@@ -10,20 +10,20 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from quartzflow.errors import InvalidInput, QuartzError
+from quartzflow.errors import Code, InvalidInput, QuartzError
 
 log = structlog.get_logger(__name__)
 
 # DRF's own errors; ours carry their code themselves.
 CODES = {
-    status.HTTP_400_BAD_REQUEST: 1001,
-    status.HTTP_401_UNAUTHORIZED: 1002,
-    status.HTTP_403_FORBIDDEN: 1003,
-    status.HTTP_404_NOT_FOUND: 1004,
-    status.HTTP_405_METHOD_NOT_ALLOWED: 1005,
-    status.HTTP_406_NOT_ACCEPTABLE: 1006,
-    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: 1015,
-    status.HTTP_429_TOO_MANY_REQUESTS: 1029,
+    status.HTTP_400_BAD_REQUEST: Code.INVALID_INPUT,
+    status.HTTP_401_UNAUTHORIZED: Code.NOT_AUTHENTICATED,
+    status.HTTP_403_FORBIDDEN: Code.NOT_ALLOWED,
+    status.HTTP_404_NOT_FOUND: Code.NOT_FOUND,
+    status.HTTP_405_METHOD_NOT_ALLOWED: Code.METHOD_NOT_ALLOWED,
+    status.HTTP_406_NOT_ACCEPTABLE: Code.NOT_ACCEPTABLE,
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: Code.UNSUPPORTED_MEDIA_TYPE,
+    status.HTTP_429_TOO_MANY_REQUESTS: Code.TOO_MANY_REQUESTS,
 }
 
 
@@ -44,7 +44,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             )
     elif isinstance(error, exceptions.APIException):
         http_status = error.status_code
-        code = CODES.get(http_status, 1000)
+        code = CODES.get(http_status, Code.OTHER)
         if isinstance(error, exceptions.ValidationError):
             errors = _fields(error.detail)
             message = (
@@ -59,7 +59,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     else:
         return None
     set_rollback()
-    body: dict[str, Any] = {"code": code, "message": message}
+    body: dict[str, Any] = {"code": int(code), "message": message}
     if errors:
         body["errors"] = {name: [str(text) for text in texts] for name, texts in errors.items()}
     return Response(body, status=http_status, headers=headers)

@@ -160,7 +160,7 @@ def test_an_empty_log(execution):
 
 @pytest.mark.parametrize(
     ("error", "status", "code"),
-    [("offline", 409, 1010), ("this host has no log of it (any more)", 404, 1011), ("timeout", 504, 1012),
+    [("offline", 409, 1010), ("this host has no log of it (any more)", 404, 1011), ("timeout", 504, 1017),
      ("no log", 404, 1011)],
 )  # fmt: skip
 def test_why_there_is_none(execution, error, status, code):
@@ -223,7 +223,7 @@ def test_a_log_that_breaks_off_is_seen_to(execution, monkeypatch):
 def test_more_than_may_be_fetched_at_once(execution, settings):
     settings.QF_LOG_FETCH_LIMIT = 100
     answer = get(execution, FakeBridge(b"x" * 200))
-    assert (answer.status_code, answer.json()["code"]) == (413, 1013)
+    assert (answer.status_code, answer.json()["code"]) == (413, 1018)
     assert len(get(execution, FakeBridge(b"x" * 200), offset=50, limit=100).content) == 100
 
 
