@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from quartzflow_agent.schedule import FIXED_DELAY, Schedule
 
+from quartzflow.declared_settings import SCHEDULER_DAYS
 from tasks_app.actions import SCHEDULER
 from tasks_app.choices import ScheduleType, TaskStatus, VersionAction
 from tasks_app.models import Task, TaskVersion
@@ -150,3 +151,12 @@ def _resolve(now: datetime) -> None:
         ).exclude(execution_type__in=(ExecutionType.MANUAL, ExecutionType.DEPENDENCY))
         if came.values("scheduled_time").distinct().count() >= event.count:
             MissedFiring.objects.filter(pk=event.pk).update(resolved_at=now)
+
+
+def forget_old_missed() -> int:
+    """Drop events that are older than the system setting scheduler_days; returns how many."""
+    days = SCHEDULER_DAYS.value
+    if not days:
+        return 0
+    before = timezone.now() - timedelta(days=days)
+    return MissedFiring.objects.filter(detected_at__lt=before).delete()[0]

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from quartzflow.audit import record
+from quartzflow.declared_settings import SCHEDULER_DAYS
 from quartzflow.errors import Conflict, InvalidInput
 from quartzflow.execution_status import LIVE, ExecutionStatus
 from quartzflow.permissions import User, check
@@ -193,3 +194,11 @@ def _existing(task: Task, times: list[datetime]) -> int:
         execution_type__in=(ExecutionType.SCHEDULED, ExecutionType.REPLAY),
     )
     return len(set(rows.order_by().values_list("scheduled_time", flat=True).distinct()) & set(times))
+
+
+def forget_old_replays() -> int:
+    """Drop replays that ended longer ago than the system setting scheduler_days; returns how many."""
+    days = SCHEDULER_DAYS.value
+    if not days:
+        return 0
+    return Replay.objects.filter(ended_at__lt=timezone.now() - timedelta(days=days)).delete()[0]

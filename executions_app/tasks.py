@@ -55,6 +55,14 @@ def find_missing() -> None:
     missing.find_missing()
 
 
+@shared_task(name="executions_app.tasks.forget_old", ignore_result=True)
+def forget_old() -> None:
+    """Every hour: drop missed firings and replays that have been kept for long enough."""
+    events, over = missing.forget_old_missed(), replays.forget_old_replays()
+    if events or over:
+        log.info("old rows dropped", missed_firings=events, replays=over)
+
+
 @shared_task(name="executions_app.tasks.refresh_calendars", ignore_result=True)
 def refresh_calendars() -> None:
     """Every hour: calendars know the official days of the coming time."""

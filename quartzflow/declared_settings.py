@@ -189,6 +189,19 @@ CHAINS_DAYS: Setting[int] = register(
         help=_lazy("Which run of a task was started by which run of another."),
     )
 )
+SCHEDULER_DAYS: Setting[int] = register(
+    Setting(
+        name="scheduler_days",
+        section="retention",
+        kind=int,
+        default=365,
+        minimum=0,
+        maximum=3650,
+        label=_lazy("Missed firings and replays"),
+        unit=_lazy("days"),
+        help=_lazy("Older ones are removed; a replay that is under way stays. 0: kept for ever."),
+    )
+)
 
 # --- security ---
 

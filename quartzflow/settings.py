@@ -179,6 +179,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "forget-old-firings": {
+        "task": "executions_app.tasks.forget_old",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "forget-old": {
         "task": "quartzflow.tasks.forget_old",
         "schedule": 3600.0,

@@ -13,7 +13,9 @@ from executions_app.dispatch import Firing, fire
 from executions_app.ingest import Result, ingest
 from executions_app.models import Execution, MissedFiring, Replay
 from executions_app.replays import advance_replays, do_cancel_replay, do_start_replay, preview, progress
-from executions_app.tasks import find_missing
+from executions_app.tasks import find_missing, forget_old
+from quartzflow import system_settings
+from quartzflow.declared_settings import SCHEDULER_DAYS
 from quartzflow.errors import Conflict, InvalidInput, NotFound
 from tasks_app import actions
 from tasks_app.models import Task
@@ -196,3 +198,39 @@ class TestMissed:
         assert call.get("/api/v1/missed", {"resolved": "true"}).json()["data"]["total"] == 0
         call.credentials(HTTP_AUTHORIZATION=f"Token {AuthToken.objects.create(people.stranger())[1]}")
         assert call.get("/api/v1/missed").json()["data"]["total"] == 0
+
+
+class TestRetention:
+    def kept(self):
+        return set(MissedFiring.objects.values_list("task_name", flat=True)), set(
+            Replay.objects.values_list("created_by", flat=True)
+        )
+
+    def make(self, days):
+        """An event and a replay that ended so many days ago, and one that is under way since then."""
+        ago = NOON - timedelta(days=days)
+        event = MissedFiring.objects.create(
+            task_id=days, task_name=f"{days} days", first_time=ago, last_time=ago, count=1
+        )
+        MissedFiring.objects.filter(pk=event.pk).update(detected_at=ago)
+        task = people.task(f"job-{days}")
+        common = {"task": task, "begin": ago, "end": ago, "cursor": ago, "parallel": 1, "total": 1}
+        over = Replay.Status.DONE
+        Replay.objects.create(created_by=f"{days} days", status=over, ended_at=ago, **common)
+        Replay.objects.create(created_by="under way", **common)
+
+    def test_what_is_over_goes_after_a_year(self, clock):
+        for days in (364, 366):
+            self.make(days)
+        forget_old()
+        assert self.kept() == ({"364 days"}, {"364 days", "under way"})
+
+    def test_the_setting_says_when_and_0_is_never(self, clock):
+        for days in (5, 4000):
+            self.make(days)
+        system_settings.do_change_settings(people.admin(), {SCHEDULER_DAYS.name: 0})
+        forget_old()
+        assert self.kept() == ({"5 days", "4000 days"}, {"5 days", "4000 days", "under way"})
+        system_settings.do_change_settings(people.admin(), {SCHEDULER_DAYS.name: 4})
+        forget_old()
+        assert self.kept() == (set(), {"under way"})
