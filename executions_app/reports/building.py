@@ -108,6 +108,9 @@ def _build(report: Report) -> None:
     path = file_of(report)
     directory().mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    fresh.touch(
+        mode=0o600
+    )  # readable for the server's account alone, whatever its umask and the directory's mode are
     try:
         WRITERS[report.format](figures, report, fresh)
         report.size = fresh.stat().st_size

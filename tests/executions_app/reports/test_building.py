@@ -53,6 +53,28 @@ def test_a_report_is_asked_for_built_and_downloaded(kind):
     assert fresh(asked).attempts == 1
 
 
+@pytest.mark.parametrize("kind", ["xlsx", "pdf"])
+def test_a_file_is_for_the_servers_account_alone(kind, monkeypatch):
+    ok(NOON, task=people.task("backup"))
+    selectors.directory().mkdir(parents=True, mode=0o755)
+    modes = []
+    write = building.WRITERS[kind]
+
+    def watched(figures, report, path):
+        modes.append(path.stat().st_mode & 0o777)
+        write(figures, report, path)
+
+    monkeypatch.setitem(building.WRITERS, kind, watched)
+    one = report(format=kind)
+    before = os.umask(0)
+    try:
+        building.build_waiting()
+    finally:
+        os.umask(before)
+    assert modes == [0o600]  # while it is written, too
+    assert selectors.file_of(fresh(one)).stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("data", "field"),
     [
