@@ -45,10 +45,24 @@ def execution(**fields):
 
 
 def test_help_has_examples(capsys):
-    for name in ("tasks", "executions", "groups", "clients", "enroll_token"):
+    for name in (
+        "tasks", "executions", "groups", "clients", "enroll_token", "api_token", "import_tasks", "export_tasks",
+        "rotate_secrets", "audit_verify",
+    ):  # fmt: skip
         with pytest.raises(SystemExit):
             call_command(name, "--help")
         assert f"examples:\n\n  manage.py {name}" in capsys.readouterr().out
+
+
+def test_the_audit_log_says_that_it_was_done_at_the_command_line(tmp_path):
+    people.admin()
+    people.task("a")
+    file = tmp_path / "tasks.yaml"
+    text("api_token", "admin")
+    text("export_tasks", str(file))
+    text("import_tasks", str(file))
+    for action in ("api_token.create", "task.export", "task.import"):
+        assert AuditEntry.objects.filter(action=action, address__startswith="command:").count() == 1, action
 
 
 # --- tasks ---

@@ -6,20 +6,22 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from quartzflow.declared_settings import TOKEN_DAYS
 from quartzflow.errors import InvalidInput
+from quartzflow.management.command import OperatorCommand
 from quartzflow.tokens import Scope, do_create_token
 
 UNITS = {"d": 1, "w": 7, "m": 30, "y": 365}  # days
 
 
-class Command(BaseCommand):
-    help = (
-        "Print a new API token of a user: Authorization: Token …. It is kept only hashed and cannot be shown again."
-        " Example: manage.py api_token ci --name pipeline --scope read,trigger --expires 90d"
-    )
+class Command(OperatorCommand):
+    help = "Print a new API token of a user: Authorization: Token …. It is kept only hashed and cannot be shown again."
+
+    examples = """
+  manage.py api_token ci --name pipeline --scope read,trigger --expires 90d
+"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
@@ -37,7 +39,8 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, help="the same in days")
         parser.add_argument("--json", action="store_true", help="for programs")
 
-    def handle(self, *args: Any, username: str, **options: Any) -> None:
+    def work(self, **options: Any) -> None:
+        username: str = options["username"]
         user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
             raise CommandError(f"there is no active user {username!r}; `manage.py createsuperuser` makes one")

@@ -5,21 +5,24 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from quartzflow.audit import verify
+from quartzflow.management.command import OperatorCommand
 from quartzflow.models import AuditEntry
 
 SHOWN = 100
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Check the hash chain of the audit log. Exit code 0: whole; 1: entries were changed, removed or inserted."
+
+    examples = """
+  manage.py audit_verify --json | jq '.broken'
+"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def work(self, **options: Any) -> None:
         breaks = [found for found, _ in zip(verify(), range(SHOWN), strict=False)]
         count = AuditEntry.objects.count()
         if options["json"]:

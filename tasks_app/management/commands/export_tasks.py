@@ -5,20 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from groups_app.models import Group
 from quartzflow.errors import InvalidInput
+from quartzflow.management.command import OperatorCommand
 from tasks_app.exchange import export_tasks
 from tasks_app.formats import FORMATS, SUFFIXES
 from tasks_app.selectors import tasks_for
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Write tasks to a file: JSON, YAML or Excel (.xlsx), by its name. `import_tasks` reads it. Values under names"
         " such as PASSWORD or TOKEN are masked."
     )
+
+    examples = """
+  manage.py export_tasks tasks.yaml --group web
+  manage.py export_tasks --task backup --format json | jq '.tasks[0]'
+"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -31,7 +37,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--user", help="only what this user may see (default: everything)")
 
-    def handle(self, *args: Any, file: str, group: str | None, task: list[str], **options: Any) -> None:
+    def work(self, **options: Any) -> None:
+        file: str = options["file"]
+        group: str | None = options["group"]
+        task: list[str] = options["task"]
         name = options["format"] or ("yaml" if file == "-" else SUFFIXES.get(Path(file).suffix.lower()))
         if name is None:
             raise CommandError(

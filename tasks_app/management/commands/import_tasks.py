@@ -4,10 +4,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from executions_app.control import do_import_tasks
 from quartzflow.errors import InvalidInput, QuartzError
+from quartzflow.management.command import OperatorCommand
 from quartzflow.management.output import write_rows
 from tasks_app.exchange import counts, read_tasks
 from tasks_app.formats import FORMATS, MAX_BYTES, SUFFIXES
@@ -17,11 +18,16 @@ from .export_tasks import acting_user
 COLUMNS = ("number", "name", "action", "changes", "errors")
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Create and change tasks by a file as `export_tasks` writes it, found by name: all of it, or, when one row is"
         " refused, nothing. Exit code 0: done (or, with --dry-run, can be done); 1: refused, with the reasons."
     )
+
+    examples = """
+  manage.py import_tasks tasks.yaml --dry-run
+  manage.py import_tasks tasks.xlsx --user kim
+"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="such as tasks.yaml")
@@ -31,7 +37,9 @@ class Command(BaseCommand):
         parser.add_argument("--force", action="store_true", help="change tasks although they are executing")
         parser.add_argument("--json", action="store_true", help="for programs")
 
-    def handle(self, *args: Any, file: str, dry_run: bool, force: bool, json: bool, **options: Any) -> None:
+    def work(self, **options: Any) -> None:
+        file: str = options["file"]
+        json: bool = options["json"]
         name = options["format"] or SUFFIXES.get(Path(file).suffix.lower())
         if name is None:
             raise CommandError(
@@ -41,7 +49,7 @@ class Command(BaseCommand):
         try:
             with Path(file).open("rb") as stream:
                 rows = read_tasks(stream.read(MAX_BYTES + 1), name)
-            outcomes = do_import_tasks(user, rows, dry_run=dry_run, force=force)
+            outcomes = do_import_tasks(user, rows, dry_run=options["dry_run"], force=options["force"])
         except InvalidInput as error:
             raise CommandError(
                 "; ".join(str(text) for texts in error.errors.values() for text in texts)
