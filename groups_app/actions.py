@@ -13,7 +13,7 @@ from quartzflow import bridges
 from quartzflow.audit import difference, record
 from quartzflow.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from quartzflow.kinds import wrong_kinds
-from quartzflow.permissions import User, allowed, check, check_create
+from quartzflow.permissions import User, allowed, check, check_create, grant_own
 
 from .choices import ClientApproval, ClientKind
 from .models import AssignmentRule, Client, EnrollmentToken, Group
@@ -50,6 +50,8 @@ def do_save_group(user: User, data: dict[str, Any], group: Group | None = None) 
         raise InvalidInput(error.message_dict) from error
     with transaction.atomic():
         group.save()
+        if verb == "create":
+            grant_own(user, group, ("view", "change", "delete"))
         if changes := difference(before, _state(group)):
             record(user, f"group.{verb}", group, changes)
     return group

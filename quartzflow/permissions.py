@@ -4,6 +4,7 @@ One rule extends rights through groups: whoever may view, trigger, … *tasks* t
 for that task and its executions only; whoever may view a group sees its hosts.
 """
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 from django.contrib.auth.models import User
@@ -11,6 +12,7 @@ from django.db.models import BigIntegerField, Model, QuerySet
 from django.db.models.functions import Cast
 from guardian.ctypes import get_content_type
 from guardian.models import GroupObjectPermission, UserObjectPermission
+from guardian.shortcuts import assign_perm
 
 from .errors import NotAllowed, NotFound
 
@@ -56,6 +58,16 @@ def check(user: User, obj: Model, action: str) -> None:
     if allowed(user, obj, action):
         return
     raise NotAllowed if action != "view" and allowed(user, obj, "view") else NotFound
+
+
+def grant_own(user: User, obj: Model, actions: Iterable[str]) -> None:
+    """What somebody has made is theirs: give them these rights on it, unless they see all of its kind by their role."""
+    if user.has_perm(codename(type(obj), "view")):
+        return
+    for action in actions:
+        permission = codename(type(obj), action)
+        if not user.has_perm(permission):
+            assign_perm(permission, user, obj)
 
 
 def check_create(user: User, model: type[Model]) -> None:

@@ -1,7 +1,8 @@
 """The roles out of the box (PRD §1.3): permission groups that an administrator may change afterwards.
 
 A role gives its rights on every object of a kind. Rights on single tasks and host groups are given besides, per object,
-to users or roles; whoever should see only some tasks gets no role but `role_member`, and rights per object.
+to users or roles; whoever should see only some tasks gets no role but `role_member`, and rights per object. What such
+a person makes is theirs: permissions.grant_own.
 """
 
 from typing import Any

@@ -17,7 +17,7 @@ from quartzflow.audit import difference, record
 from quartzflow.declared_settings import task_defaults
 from quartzflow.errors import Conflict, NotFound, PreconditionFailed
 from quartzflow.execution_status import ExecutionStatus
-from quartzflow.permissions import User, check, check_create
+from quartzflow.permissions import User, check, check_create, grant_own
 
 from . import periodic
 from .checks import EDITABLE, check_task
@@ -27,6 +27,7 @@ from .dependencies import bind_dependencies
 from .models import TIMING_FIELDS, Task, TaskGroup
 from .versions import add_versions, definitions, named
 
+OWN = ("view", "change", "delete", "trigger", "cancel", "view_logs")  # rights on what one has made
 SCHEDULER = "system"  # who disables tasks whose one time is over, in audit and versions
 
 
@@ -42,6 +43,7 @@ def do_create_task(user: User, data: dict[str, Any], *, action: VersionAction = 
     with transaction.atomic():
         task.version = next_version()
         task.save()
+        grant_own(user, task, OWN)
         _bind(task, links.groups or [])
         bind_dependencies(user, task, links.parents or [])
         periodic.save_periodic_task(task)

@@ -13,7 +13,7 @@ from groups_app.models import Group
 from groups_app.selectors import groups_for
 from quartzflow.errors import InvalidInput
 from quartzflow.kinds import wrong_kinds
-from quartzflow.permissions import User, visible
+from quartzflow.permissions import User, codename, visible
 
 from .choices import ExecutorType
 from .dependencies import Parent, check_dependencies
@@ -45,6 +45,7 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
     Raises InvalidInput with every wrong field at once.
     """
     errors = wrong_kinds(Task, data)
+    was_global = task.pk is not None and task.is_global
     for name, value in data.items():
         if name in errors:
             continue
@@ -69,6 +70,9 @@ def check_task(user: User, task: Task, data: dict[str, Any]) -> Links:
     _check_calendar(user, task, data, errors)
     _check_schedule(task, errors)
     groups = _check_groups(user, task, data, errors)
+    if task.is_global and not was_global and not user.has_perm(codename(Group, "view")):
+        # As with a group that one may not see: nothing of one's own comes to its hosts.
+        errors["is_global"] = [_("Only who may see every group may let a task run on every host.")]
     parents = None
     if "dependencies" in data:
         parents, wrong = check_dependencies(user, task, data["dependencies"])

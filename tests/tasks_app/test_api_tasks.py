@@ -114,6 +114,59 @@ def test_parents_that_one_may_not_see_stay_and_are_a_count(method):
     assert not task.dependencies.exists()  # who sees all of them changes all of them
 
 
+def test_a_task_runs_on_every_host_only_by_somebody_who_may_see_every_group():
+    task, user = people.task(), people.stranger()
+    for permission in ("view_task", "change_task"):
+        assign_perm(f"tasks_app.{permission}", user, task)
+    assign_perm("groups_app.view_group", user, people.group())
+    assign_perm("tasks_app.add_task", user)
+    call, url = api(user), f"/api/v1/tasks/{task.pk}"
+    everywhere = {
+        "name": "new",
+        "executor_config": {"command": "x"},
+        "cron_expr": "@daily",
+        "is_global": True,
+    }
+    for answer in (
+        call.patch(url, {"is_global": True}, format="json"),
+        call.post("/api/v1/tasks", everywhere, format="json"),
+        call.post("/api/v1/tasks/import", [{"name": "job", "is_global": True}], format="json"),
+    ):
+        assert (answer.status_code, [name.split(".")[-1] for name in answer.json()["errors"]]) == (
+            400,
+            ["is_global"],
+        )
+    assert not Task.objects.filter(is_global=True).exists()
+    assert api().patch(url, {"is_global": True}, format="json").status_code == 200
+    assert call.patch(url, {"timeout": 20, "is_global": True}, format="json").status_code == 200  # as it was
+    assert call.post(f"{url}/copy").status_code == 400
+    assign_perm("groups_app.view_group", user)
+    assert call.post("/api/v1/tasks", everywhere, format="json").status_code == 201
+
+
+def test_what_one_has_made_is_ones_own():
+    user = people.stranger()
+    for permission in ("tasks_app.add_task", "groups_app.add_group"):
+        assign_perm(permission, user)
+    call = api(user)
+    group = call.post("/api/v1/groups", {"name": "mine"}, format="json")
+    assert group.status_code == 201
+    body = {"name": "mine", "executor_config": {"command": "x"}, "cron_expr": "@daily"}
+    made = call.post("/api/v1/tasks", {**body, "group_ids": [group.json()["data"]["id"]]}, format="json")
+    assert made.status_code == 201
+    url = f"/api/v1/tasks/{made.json()['data']['id']}"
+    people.task("foreign")
+    assert [task["name"] for task in call.get("/api/v1/tasks").json()["data"]["items"]] == ["mine"]
+    assert call.patch(url, {"timeout": 20}, format="json").status_code == 200
+    assert call.post(f"{url}/copy").status_code == 201
+    assert call.delete(url).status_code == 200
+    # Whoever sees all by a role has what the role gives, and no more.
+    developer = people.stranger("developer")
+    developer.groups.add(people.role("developer"))
+    made = api(developer).post("/api/v1/tasks", {**body, "group_ids": [people.group().pk]}, format="json")
+    assert api(developer).delete(f"/api/v1/tasks/{made.json()['data']['id']}").status_code == 403
+
+
 def test_a_cycle_through_tasks_that_one_may_not_see_does_not_name_them():
     first, user = people.task("first"), people.stranger()
     secret = people.task("confidential", dependencies=[{"task_id": first.pk}])
