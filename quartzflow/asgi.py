@@ -14,6 +14,8 @@ from django.urls import path  # noqa: E402
 
 from executions_app.consumers import LiveConsumer  # noqa: E402
 
+from .warm import warm  # noqa: E402
+
 application = ProtocolTypeRouter(
     {
         "http": django_application,
@@ -23,3 +25,5 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+warm()
