@@ -15,6 +15,7 @@ from django.db import OperationalError, ProgrammingError, connection, transactio
 from django.utils import timezone
 
 from quartzflow.execution_status import LIVE
+from quartzflow.trigrams import has_trigrams
 
 from .models import ExecutionLog
 
@@ -88,7 +89,7 @@ def mode() -> Mode:
 
 
 def _prepare_postgresql() -> Mode:
-    wanted = Mode.TRIGRAMS if _has_trigrams() else Mode.WORDS
+    wanted = Mode.TRIGRAMS if has_trigrams() else Mode.WORDS
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(POSTGRESQL[wanted])
@@ -96,22 +97,6 @@ def _prepare_postgresql() -> Mode:
         log.warning("no index for log search", error=str(error))
         return Mode.NONE
     return wanted
-
-
-def _has_trigrams() -> bool:
-    """Whether the extension pg_trgm is there, or could be made."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT installed_version FROM pg_available_extensions WHERE name = 'pg_trgm'")
-        row = cursor.fetchone()
-    if row is None or row[0] is not None:
-        return row is not None
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-    except (ProgrammingError, OperationalError) as error:
-        log.warning("log search finds whole words only: pg_trgm cannot be made", error=str(error))
-        return False
-    return True
 
 
 def _triggers() -> set[str]:

@@ -22,7 +22,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from . import audit_export
+from . import audit_export, audit_search
 from .admin_base import ConsoleAdmin, ReadOnly, who
 from .admin_site import site
 from .distinct import distinct_values
@@ -245,6 +245,21 @@ class AuditAdmin(ReadOnly, ConsoleAdmin):
     search_help_text = _lazy("Object, user, address or request")
     actions = None
 
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        by_time = any(
+            request.GET.get(name) for name in (AuditTimeFilter.parameter_name, *DateRangeFilter.names)
+        )
+        return audit_search.BY_TIME if by_time else audit_search.BY_NUMBER
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        if search_term:
+            queryset, older = audit_search.looked_at(queryset, search_term, self.get_ordering(request))
+            if older:
+                request.not_all_looked_at = audit_search.LOOKED_AT  # type: ignore[attr-defined]
+        return super().get_search_results(request, queryset, search_term)
+
     @admin.display(description=_lazy("Time"))
     def time_cell(self, entry: AuditEntry) -> str:
         return moment(entry.at)
@@ -288,6 +303,8 @@ class AuditAdmin(ReadOnly, ConsoleAdmin):
         rows = self.get_changelist_instance(request).get_queryset(request)
         kind = request.POST.get("format", "csv")
         try:
+            if hasattr(request, "not_all_looked_at"):
+                raise InvalidInput({"format": [audit_search.not_all()]})
             stream = audit_export.do_export(who(request), rows, kind, request.GET.dict())
         except InvalidInput as error:
             messages.error(request, str(error.errors["format"][0]))

@@ -82,7 +82,11 @@ class AuditEntry(models.Model):
             models.Index(
                 fields=["object_type", "object_id", "-id"], name="idx_audit_object"
             ),  # an object's history
+            models.Index(fields=["object_id", "-id"], name="idx_audit_object_id"),  # of whatever kind
             models.Index(fields=["action", "-id"], name="idx_audit_action"),
+            models.Index(fields=["address", "-id"], name="idx_audit_address"),  # what came from there
+            models.Index(fields=["request_id", "-id"], name="idx_audit_request"),  # what one request did
+            # PostgreSQL: idx_audit_search, by quartzflow.audit_search
         ]
 
     def __str__(self) -> str:

@@ -116,12 +116,14 @@ def load_daily_stats(count: int, first_task: int, tasks: int, clients: int) -> N
 
 
 def load_audit(tasks: int) -> None:
-    """Edits of tasks, evenly over the last DAYS days."""
+    """Edits of tasks, and a few of groups, evenly over the last DAYS days."""
     count = tasks * AUDITED
     when = _evenly(count)
     given = {
-        "at": when, "action": "'task.update'", "actor_name": "'user-' || (i % 20)", "object_type": "'tasks_app.task'",
-        "object_id": f"i % {tasks}", "object_name": f"'task-' || {_padded(f'i % {tasks}')}", "address": "'10.0.0.1'",
+        "at": when, "action": "CASE i % 50000 WHEN 0 THEN 'group.update' ELSE 'task.update' END",
+        "actor_name": "'user-' || (i % 20)", "object_type": "'tasks_app.task'", "request_id": "'request-' || i",
+        "object_id": f"i % {tasks}", "object_name": f"'task-' || {_padded(f'i % {tasks}')}",
+        "address": "'10.0.' || (i % 100) || '.' || (i / 100 % 100)",
     }  # fmt: skip
     if connection.vendor == "postgresql":
         given["object_id"] = f"(i % {tasks})::text"

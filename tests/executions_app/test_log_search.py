@@ -12,9 +12,10 @@ from executions_app.log_search import TooLong, Wanted, check_wanted, search
 from executions_app.log_search_index import Mode, bring_in, prepare
 from executions_app.models import Execution, ExecutionLog
 from executions_app.outputs import save_outputs
-from quartzflow import system_settings
+from quartzflow import audit_search, system_settings
 from quartzflow.errors import InvalidInput
 from quartzflow.execution_status import ExecutionStatus
+from quartzflow.trigrams import has_trigrams
 from tests import people
 
 NOON = people.at(2026, 3, 1, 12)
@@ -237,7 +238,7 @@ def test_sqlite_reads_only_what_waits():
 
 def test_postgresql_without_trigrams_finds_whole_words(postgres_db, monkeypatch):
     log_search_index.remove()
-    monkeypatch.setattr(log_search_index, "_has_trigrams", lambda: False)
+    monkeypatch.setattr(log_search_index, "has_trigrams", lambda: False)
     try:
         assert prepare() is Mode.WORDS
         only_by_index(monkeypatch)
@@ -254,18 +255,20 @@ def test_postgresql_without_trigrams_finds_whole_words(postgres_db, monkeypatch)
 
 def test_an_extension_that_may_not_be_made_is_done_without(postgres_db):
     log_search_index.remove()
+    audit_search.remove()
     with connection.cursor() as cursor:
         cursor.execute("DROP EXTENSION pg_trgm")
         cursor.execute("CREATE ROLE visitor")
         cursor.execute("SET ROLE visitor")
     try:
-        assert log_search_index._has_trigrams() is False
+        assert has_trigrams() is False
         assert prepare() is Mode.NONE, "not the owner of the tables"
     finally:
         with connection.cursor() as cursor:
             cursor.execute("RESET ROLE")
             cursor.execute("DROP ROLE visitor")
         assert prepare() is Mode.TRIGRAMS
+        audit_search.prepare()
 
 
 def test_without_an_index_the_newest_are_read(each_database, monkeypatch):
