@@ -26,7 +26,7 @@ from quartzflow.permissions import visible
 from tasks_app.models import Task
 
 from .choices import FailureReason
-from .events import FEED, HOSTS, WATCH_TTL, Row, execution_group, row, task_group, watch_key
+from .events import FEED, HOSTS, HOSTS_CHANGED, WATCH_TTL, Row, execution_group, row, task_group, watch_key
 from .models import Execution
 from .selectors import executions_for, log_of, may_read_log
 
@@ -84,6 +84,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         denied = sorted(set(wanted) - {r["id"] for r in rows}) + sorted(set(tasks) - set(seen_tasks))
         if denied or (content.get("feed") and not may_feed):
             await self.send_json({"event": "denied", "what": denied})
+        if content.get("hosts") and await cache.aget(HOSTS_CHANGED):
+            await self.send_json({"event": "hosts"})  # it may have been between the page's making and now
         if log_id is not None and any(r["id"] == log_id for r in rows):
             await self._open_log(log_id)
 

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 FEED = "feed"
 HOSTS = "hosts"
 INTERVAL = 0.2  # seconds between two messages to one group
+HOSTS_CHANGED = "hosts-changed"  # the cache key that says that some host came or went a moment ago
+A_MOMENT = 15  # seconds: longer than a page takes from its making to its subscription
 WATCH_TTL = 60  # seconds; a consumer renews its mark every WATCH_TTL / 3
 
 
@@ -152,6 +154,8 @@ def _send(rows: list[Row], outputs: list[tuple[int, int, str]], hosts: bool) -> 
     increments: dict[str, list[tuple[int, int, str]]] = {}
     for item in outputs:
         increments.setdefault(execution_group(item[0]), []).append(item)
+    if hosts:
+        cache.set(HOSTS_CHANGED, 1, A_MOMENT)
     watched = cache.get_many([watch_key(group) for group in {*messages, *increments}])
 
     async def send() -> None:
