@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import Group as Role
 from django.db import transaction
@@ -40,8 +41,9 @@ def may_give(user: User, obj: Model) -> bool:
 def held(obj: Model, actions: Iterable[str]) -> list[Held]:
     """Who has which of these rights on the object itself: roles first, then users, each by name."""
     codes = {_code(obj, action): action for action in actions}
-    roles = get_groups_with_perms(obj, attach_perms=True)
-    users = get_users_with_perms(obj, attach_perms=True, with_group_users=False, with_superusers=False)
+    # Each: holder → code names of what is given.
+    roles: Any = get_groups_with_perms(obj, attach_perms=True)
+    users: Any = get_users_with_perms(obj, attach_perms=True, with_group_users=False, with_superusers=False)
     found = [
         Held(holder, frozenset(codes[code] for code in given if code in codes))
         for holders in (roles, users)
