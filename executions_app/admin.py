@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
 from groups_app.models import Client, Group
-from quartzflow.admin_base import pill, who
+from quartzflow.admin_base import menu, pill, who
 from quartzflow.admin_site import site
 from quartzflow.durations import milliseconds
 from quartzflow.errors import Conflict, QuartzError
@@ -32,6 +31,7 @@ from .admin_alert_channels import AlertChannelAdmin
 from .admin_alert_rules import AlertRuleAdmin
 from .admin_alert_silences import AlertSilenceAdmin
 from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
+from .admin_filters import NarrowFilter, StatusFilter, TimeFilter, day_of
 from .admin_log_search import LogSearchAdmin
 from .admin_replays import ReplayAdmin
 from .admin_report_schedules import ReportScheduleAdmin
@@ -41,7 +41,7 @@ from .admin_scheduler import MissedFiringAdmin
 from .choices import ExecutionType, FailureReason
 from .models import Execution
 from .retries import RETRYABLE, do_retry_executions
-from .selectors import since, span_of
+from .selectors import span_of
 from .trials import TRIAL
 
 __all__ = [
@@ -50,54 +50,6 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_SEARCHED_TASKS = 200
-
-
-class StatusFilter(admin.SimpleListFilter):
-    title = _lazy("Status")
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("live", _("Waiting or running")),
-            ("bad", _("Failed or timed out")),
-            *((str(v), label) for v, label in ExecutionStatus.choices),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        value = self.value()
-        if value == "live":
-            return queryset.filter(status__in=LIVE)
-        if value == "bad":
-            return queryset.filter(status__in=(ExecutionStatus.FAILURE, ExecutionStatus.TIMEOUT))
-        return queryset.filter(status=int(value)) if value and value.isdigit() else queryset
-
-
-class TimeFilter(admin.SimpleListFilter):
-    title = _lazy("Time")
-    parameter_name = "time"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        span = request.GET.get("time", "")
-        own = [(span, span.replace("..", " – ").replace("T", " "))] if span_of(span) else []
-        return [
-            ("hour", _("Last hour")),
-            ("today", _("Today")),
-            ("7", _("Last 7 days")),
-            ("30", _("Last 30 days")),
-            *own,
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        if (span := span_of(self.value() or "")) is not None:
-            return queryset.filter(scheduled_time__gte=span[0], scheduled_time__lt=span[1])
-        starts = {
-            "hour": lambda: timezone.now() - timedelta(hours=1),
-            "today": lambda: since(1),
-            "7": lambda: since(7),
-            "30": lambda: since(30),
-        }
-        start = starts.get(self.value() or "")
-        return queryset.filter(scheduled_time__gte=start()) if start else queryset
 
 
 @admin.register(Execution, site=site)
@@ -119,7 +71,7 @@ class ExecutionAdmin(RunPageAdmin):
     )  # fmt: skip
     list_display_links = None
     sortable_by = ()  # by id, newest first: filters have their indexes in that order
-    list_filter = (StatusFilter, TimeFilter, "execution_type")
+    list_filter = (StatusFilter, TimeFilter, "execution_type", NarrowFilter)
     search_fields = ("task_name",)
     search_help_text = _lazy("Task, host, number or execution id")
     actions = ("cancel_selected", "retry_selected")
@@ -134,7 +86,11 @@ class ExecutionAdmin(RunPageAdmin):
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # A stretch of time in the order of its index: by id, a day long ago would be looked for among all newer ones.
-        return ("-scheduled_time", "-id") if span_of(request.GET.get("time", "")) else ("-id",)
+        asked = request.GET
+        of_days = (
+            span_of(asked.get("time", "")) or day_of(asked.get("from", "")) or day_of(asked.get("to", ""))
+        )
+        return ("-scheduled_time", "-id") if of_days else ("-id",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str
@@ -176,6 +132,7 @@ class ExecutionAdmin(RunPageAdmin):
             else "",
             "chosen_task": chosen,
             "chosen_client": request.GET.get("client_id__exact", ""),
+            "may_retry": request.user.has_perm("tasks_app.trigger_task"),
             # New rows come in by themselves only where the page shows all of the newest.
             "live_insert": plain,
             "live_feed": chosen is None
@@ -232,6 +189,16 @@ class ExecutionAdmin(RunPageAdmin):
             )
         return format_html('<span class="num">{}</span>', milliseconds(execution.duration))
 
+    @admin.display(description="")
+    def row_menu(self, execution: Any) -> str:
+        retry = ""
+        if "trigger" in execution.may and execution.task_id != TRIAL:
+            url = reverse("admin:executions_app_execution_retry", args=[execution.pk])
+            retry = render_to_string(
+                "console/retry_now.html", {"label": self.menu_label(execution), "url": url}
+            )
+        return format_html('<div class="row-tools">{}{}</div>', retry, super().row_menu(execution))
+
     def menu_label(self, execution: Any) -> str:
         return f"{execution.task_name} #{execution.pk}"
 
@@ -270,7 +237,14 @@ class ExecutionAdmin(RunPageAdmin):
             stop = of("executions_app_execution_cancel", execution.pk)
             items += [
                 {"line": True},
-                {"label": _("Cancel"), "icon": "circle-stop", "post": stop, "confirm": ask, "danger": True},
+                {
+                    "label": _("Cancel"),
+                    "icon": "circle-stop",
+                    "post": stop,
+                    "confirm": ask,
+                    "danger": True,
+                    "sure": _("Cancel the execution"),  # beside the dialog's own "Cancel"
+                },
             ]
         return items
 
@@ -300,7 +274,7 @@ class ExecutionAdmin(RunPageAdmin):
                 request, ngettext("%d execution started.", "%d executions started.", count) % count
             )
 
-    @admin.action(description=_lazy("Cancel"))
+    @admin.action(description=_lazy("Cancel executions"))
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet) -> None:
         try:
             count = control.do_cancel_executions(who(request), queryset)
@@ -316,9 +290,17 @@ class ExecutionAdmin(RunPageAdmin):
         return [
             *self.run_urls(),
             path("<path:object_id>/cancel/", wrap(self.cancel_view), name="executions_app_execution_cancel"),
+            path("<path:object_id>/menu/", wrap(self.menu_view), name="executions_app_execution_menu"),
             path("<path:object_id>/again/", wrap(self.again_view), name="executions_app_execution_again"),
             *super().get_urls(),
         ]
+
+    def menu_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: the menu of one row, as it is now; for rows that changed, or came in, while the page was open."""
+        execution = self.access(request, object_id)
+        may = {action for action in self.row_permissions if self.may(request, execution, action)}
+        items = self.menu_items(execution, may)
+        return HttpResponse(menu(execution.pk, self.menu_label(execution), items))
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def cancel(request: HttpRequest, execution: Execution) -> str:

@@ -2,8 +2,9 @@
 
 The page says what it shows; each object is checked against the user's permissions, then a snapshot is sent,
 then changes.
-Client → server: {"action": "subscribe" | "unsubscribe", "executions": [ids], "tasks": [ids], "feed": true, "log": id}.
-Server → client: snapshot, executions, output, denied (see the docs of the protocol).
+Client → server: {"action": "subscribe" | "unsubscribe", "executions": [ids], "tasks": [ids], "feed": true, "log": id,
+"hosts": true}.
+Server → client: snapshot, executions, output, hosts (some have come or gone), denied.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from quartzflow.permissions import visible
 from tasks_app.models import Task
 
 from .choices import FailureReason
-from .events import FEED, WATCH_TTL, Row, execution_group, row, task_group, watch_key
+from .events import FEED, HOSTS, HOSTS_CHANGED, WATCH_TTL, Row, execution_group, row, task_group, watch_key
 from .models import Execution
 from .selectors import executions_for, log_of, may_read_log
 
@@ -68,8 +69,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         log_id = content.get("log") if isinstance(content.get("log"), int) else None
         if not joining:
             await self._leave([*map(execution_group, executions), *map(task_group, tasks)])
-            if content.get("feed"):
-                await self._leave([FEED])
+            await self._leave([name for name in (FEED, HOSTS) if content.get(name)])
             if log_id is not None:
                 self.logs.pop(log_id, None)
             return
@@ -77,12 +77,15 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         rows, seen_tasks, may_feed = await self._look_up(wanted, tasks, bool(content.get("feed")))
         # Join before the snapshot is read again by the page: a change in between comes twice, never not at all.
         groups = [execution_group(r["id"]) for r in rows] + [task_group(pk) for pk in seen_tasks]
-        await self._join([*groups, FEED] if may_feed else groups)
+        groups += [FEED] if may_feed else []
+        await self._join(groups + ([HOSTS] if content.get("hosts") else []))
         rows, _, _ = await self._look_up(wanted, [], False)
         await self.send_json({"event": "snapshot", "executions": self._label(rows)})
         denied = sorted(set(wanted) - {r["id"] for r in rows}) + sorted(set(tasks) - set(seen_tasks))
         if denied or (content.get("feed") and not may_feed):
             await self.send_json({"event": "denied", "what": denied})
+        if content.get("hosts") and await cache.aget(HOSTS_CHANGED):
+            await self.send_json({"event": "hosts"})  # it may have been between the page's making and now
         if log_id is not None and any(r["id"] == log_id for r in rows):
             await self._open_log(log_id)
 
@@ -95,6 +98,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         for pk, offset, text in event["items"]:
             if pk in self.logs:
                 await self.send_json({"event": "output", "execution": pk, "offset": offset, "text": text})
+
+    async def hosts_changed(self, event: dict[str, Any]) -> None:
+        await self.send_json({"event": "hosts"})
 
     # --- steps ---
 

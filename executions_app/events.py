@@ -1,6 +1,7 @@
 """Live events: typed, after commit, coalesced to five a second per group, and sent only where somebody watches.
 
-Groups of the channel layer: `feed` (every execution; for those who may see all), `task.<id>`, `execution.<id>`.
+Groups of the channel layer: `feed` (every execution; for those who may see all), `task.<id>`, `execution.<id>`; and
+`hosts`, which says only that some host has come or gone: pages ask for what they may show.
 """
 
 import threading
@@ -22,7 +23,10 @@ from .models import Execution
 log = structlog.get_logger(__name__)
 
 FEED = "feed"
+HOSTS = "hosts"
 INTERVAL = 0.2  # seconds between two messages to one group
+HOSTS_CHANGED = "hosts-changed"  # the cache key that says that some host came or went a moment ago
+A_MOMENT = 15  # seconds: longer than a page takes from its making to its subscription
 WATCH_TTL = 60  # seconds; a consumer renews its mark every WATCH_TTL / 3
 
 
@@ -96,6 +100,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._rows: dict[int, Row] = {}
         self._outputs: list[tuple[int, int, str]] = []
+        self._hosts = False
         self._timer: threading.Timer | None = None
         self._last = 0.0
 
@@ -111,8 +116,14 @@ class Publisher:
             self._outputs.append((pk, offset, text))
             self._schedule()
 
+    def hosts(self) -> None:
+        """Some host has come or gone."""
+        with self._lock:
+            self._hosts = True
+            self._schedule()
+
     def _schedule(self) -> None:
-        if self._timer is None and (self._rows or self._outputs):
+        if self._timer is None and (self._rows or self._outputs or self._hosts):
             wait = max(0.0, self._last + INTERVAL - time.monotonic())
             self._timer = threading.Timer(wait, self.flush)
             self._timer.daemon = True
@@ -123,25 +134,28 @@ class Publisher:
         with self._lock:
             rows, self._rows = self._rows, {}
             outputs, self._outputs = self._outputs, []
+            hosts, self._hosts = self._hosts, False
             self._timer = None
             self._last = time.monotonic()
-        if not rows and not outputs:
+        if not rows and not outputs and not hosts:
             return
         try:
-            _send(list(rows.values()), outputs)
+            _send(list(rows.values()), outputs, hosts)
         except (RedisError, OSError) as error:
             # Pages catch up by their own snapshot when they reconnect.
             log.warning("live events not sent", error=str(error), executions=len(rows))
 
 
-def _send(rows: list[Row], outputs: list[tuple[int, int, str]]) -> None:
-    messages: dict[str, dict[str, Any]] = {}
+def _send(rows: list[Row], outputs: list[tuple[int, int, str]], hosts: bool) -> None:
+    messages: dict[str, dict[str, Any]] = {HOSTS: {"type": "hosts.changed"}} if hosts else {}
     for r in rows:
         for group in (FEED, task_group(r["task_id"]), execution_group(r["id"])):
             messages.setdefault(group, {"type": "executions.changed", "items": []})["items"].append(r)
     increments: dict[str, list[tuple[int, int, str]]] = {}
     for item in outputs:
         increments.setdefault(execution_group(item[0]), []).append(item)
+    if hosts:
+        cache.set(HOSTS_CHANGED, 1, A_MOMENT)
     watched = cache.get_many([watch_key(group) for group in {*messages, *increments}])
 
     async def send() -> None:

@@ -18,9 +18,10 @@ from django.utils.translation import gettext_lazy as _lazy
 
 from executions_app.admin_alert_quick import alerts_part
 from quartzflow.admin_base import FormPageAdmin, who
+from quartzflow.admin_rights import RightsAdmin
 from quartzflow.admin_site import site
 from quartzflow.errors import InvalidInput
-from quartzflow.permissions import visible
+from quartzflow.permissions import allowed, visible
 from quartzflow.templatetags.console import moment
 from tasks_app.selectors import tasks_for
 
@@ -48,7 +49,7 @@ class GroupForm(forms.Form):
 
 
 @admin.register(Group, site=site)
-class GroupAdmin(PlacementAdmin, FormPageAdmin):
+class GroupAdmin(PlacementAdmin, RightsAdmin, FormPageAdmin):
     section = "hosts"
     icon = "layers"
     nav_order = 10
@@ -58,6 +59,12 @@ class GroupAdmin(PlacementAdmin, FormPageAdmin):
     empty_title = _lazy("No groups yet")
     empty_text = _lazy("Groups are what tasks are bound to. Make one, then let hosts join it.")
 
+    rights = (
+        ("view", _lazy("View")),
+        ("manage_hosts", _lazy("Move hosts")),
+        ("change", _lazy("Change")),
+        ("delete", _lazy("Delete")),
+    )
     change_list_template = "console/group_list.html"
     list_display = ("name_cell", "online_cell", "task_cell", "tags_cell", "updated_cell", "row_menu")
     list_display_links = None
@@ -172,10 +179,9 @@ class GroupAdmin(PlacementAdmin, FormPageAdmin):
             "title": group.name if group else _("New group"),
             "form": form,
             "group": group,
+            "may_manage": group is not None and allowed(who(request), group, "manage_hosts"),
             "may_change": group is None or "change" in may,
-            "menu": [item for item in self.menu_items(group, may) if item.get("label") != _("Edit")]
-            if group
-            else [],
+            "menu": self.with_rights(request, group, self.menu_items(group, may)[1:]) if group else [],
             "hosts": shown_hosts(
                 clients_for(who(request)).filter(group=group).order_by("-status", "client_id")[:SHOWN]
             )

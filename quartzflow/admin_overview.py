@@ -27,6 +27,7 @@ from .lease import scheduler_alive
 HOURS = 24
 MINUTES = 60  # looked ahead
 SHOWN = 6  # lines of a card
+LISTED = 100  # tasks that an address names
 
 
 def overview(request: HttpRequest) -> dict[str, Any]:
@@ -111,12 +112,13 @@ def _cards(figures: Figures, link: tables.Links) -> dict[str, Any]:
 
 
 def _timeline(found: Ahead) -> dict[str, Any]:
-    """The next hour, minute by minute; a minute of one task leads to the task."""
+    """The next hour, minute by minute; a minute leads to its tasks, or to its only one."""
     columns = []
     for minute in found.minutes:
         at = timezone.localtime(minute.start)
         names = ", ".join(task.name for task in minute.tasks[:5]) + (" …" if minute.total > 5 else "")
-        url = reverse("admin:tasks_app_task_changelist")
+        numbers = ",".join(str(task.pk) for task in minute.tasks[:LISTED])
+        url = f"{reverse('admin:tasks_app_task_changelist')}?id__in={numbers}"
         if minute.total == 1:
             url = reverse("admin:tasks_app_task_detail", args=[minute.tasks[0].pk])
         columns.append(Column(f"{at:%H:%M} {names}", f"{at:%H:%M}", minute, url))

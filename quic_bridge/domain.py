@@ -15,6 +15,7 @@ from quartzflow_agent.protocol import task_pb2
 
 from executions_app import legacy, placement
 from executions_app.daily import ingest_daily_stats
+from executions_app.events import publisher
 from executions_app.ingest import Accepted, IngestOutcome, Progress, Rejected, Report, Result, ingest
 from executions_app.locks import PLACEMENT, lock
 from executions_app.sweeps import pending_for_bridge
@@ -100,16 +101,21 @@ class Domain:
             outcome = presence.register(info)
             if outcome.moved:
                 placement.settle([info.client_id])
+        if outcome.accepted:
+            publisher.hosts()
         return outcome
 
     def register_legacy(self, info: RegisterInfo) -> RegisterOutcome:
-        return register_legacy(info)
+        outcome = register_legacy(info)
+        publisher.hosts()  # one that is refused may be new, and wait for an approval
+        return outcome
 
     def save_heartbeats(self, beats: list[Heartbeat]) -> None:
         presence.save_heartbeats(beats)
 
     def mark_offline(self, sessions: Iterable[tuple[str, str]], reason: str) -> None:
-        presence.mark_offline(sessions, reason)
+        if presence.mark_offline(sessions, reason):
+            publisher.hosts()
 
     # --- Configuration ---
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -22,6 +23,7 @@ from groups_app.labels import matches
 from groups_app.models import Client
 from groups_app.selectors import clients_for, groups_for
 from quartzflow.admin_base import who
+from quartzflow.admin_rights import RightsAdmin
 from quartzflow.errors import InvalidInput, QuartzError
 
 from .admin_forms import CODE, NamedTexts
@@ -52,8 +54,20 @@ class RunForm(forms.Form):
         self.fields["params"].widget.attrs["aria-describedby"] = "id_params_helptext"
 
 
-class TaskDetailAdmin(TaskListAdmin):
+class TaskDetailAdmin(RightsAdmin, TaskListAdmin):
     """The page; the form and the actions are in TaskAdmin."""
+
+    rights = (
+        ("view", _lazy("View")),
+        ("view_logs", _lazy("Read logs")),
+        ("trigger", _lazy("Run")),
+        ("cancel", _lazy("Cancel runs")),
+        ("change", _lazy("Change")),
+        ("delete", _lazy("Delete")),
+    )
+
+    def rights_back(self, obj: Model) -> str:
+        return reverse("admin:tasks_app_task_detail", args=[obj.pk])
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.detail_view)
@@ -88,7 +102,7 @@ class TaskDetailAdmin(TaskListAdmin):
             "task": task,
             "may_trigger": "trigger" in may,
             "may_change": "change" in may,
-            "menu": self.menu_items(task, may),
+            "menu": self.with_rights(request, task, self.menu_items(task, may)),
             "executor": ExecutorType(task.executor_type).label,
             "command": command,
             "settings": [

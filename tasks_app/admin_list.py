@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
@@ -80,6 +80,12 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
         tasks = super().get_queryset(request).select_related("owner").prefetch_related(groups)
         return tasks.annotate(last_id=Subquery(newest))  # type: ignore[no-any-return]
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        chosen = len(request.GET.get("id__in", "").split(",")) if request.GET.get("id__in") else 0
+        return super().changelist_view(request, {"chosen_tasks": chosen, **(extra_context or {})})
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str
     ) -> tuple[QuerySet, bool]:
@@ -152,8 +158,26 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
         return task.owner.get_username() if task.owner else task.created_by or "—"
 
     @admin.display(description=_lazy("Status"), ordering="status")
-    def status_cell(self, task: Task) -> str:
-        return pill("success" if task.is_enabled else "pending", TaskStatus(task.status).label)
+    def status_cell(self, task: Any) -> str:
+        """For whoever may change the task a switch; switching off asks, as the menu does."""
+        label = TaskStatus(task.status).label
+        if "change" not in task.may:
+            return pill("success" if task.is_enabled else "pending", label)
+        url = reverse(f"admin:tasks_app_task_{'disable' if task.is_enabled else 'enable'}", args=[task.pk])
+        asks = (
+            format_html(' data-confirm="{}" data-confirm-label="{}"', ask_to_disable(task), _("Disable"))
+            if task.is_enabled
+            else ""
+        )
+        return format_html(
+            '<span class="switch-line"><button type="submit" role="switch" class="switch" form="row-action-form"'
+            ' formaction="{}" aria-checked="{}" aria-label="{}"{}></button><span class="small">{}</span></span>',
+            url,
+            "true" if task.is_enabled else "false",
+            _("Enable “%(name)s”") % {"name": task.name},
+            asks,
+            label,
+        )
 
     @admin.display(description=_lazy("Last execution"))
     def last_cell(self, task: Any) -> str:
@@ -191,13 +215,12 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
                 }
             )
         if "change" in may and task.is_enabled:
-            ask = _("Disable “%(name)s”? It will not fire until it is enabled again.") % {"name": task.name}
             items.append(
                 {
                     "label": _("Disable"),
                     "icon": "pause",
                     "post": reverse("admin:tasks_app_task_disable", args=[task.pk]),
-                    "confirm": ask,
+                    "confirm": ask_to_disable(task),
                 }
             )
         elif "change" in may:
@@ -225,3 +248,7 @@ class TaskListAdmin(ListViewAdmin, ObjectPermissionAdmin):
                 {"label": _("Delete"), "icon": "trash-2", "post": remove, "confirm": ask, "danger": True},
             ]
         return items
+
+
+def ask_to_disable(task: Task) -> str:
+    return _("Disable “%(name)s”? It will not fire until it is enabled again.") % {"name": task.name}

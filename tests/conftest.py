@@ -20,9 +20,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = getattr(item, "fixturenames", ())
         # Tests that share the running product, or the PostgreSQL cluster, go to one worker: each is started once.
+        # Those that name a group themselves are many enough for one of their own.
         shared = {"stack": "stack", "postgres_url": "postgres", "each_database": "postgres"}
         group = next((shared[name] for name in shared if name in names), None)
-        if group:
+        if group and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(group))
         # pytest-django decides by marks and names alone what `each_database` only knows by its parameter.
         if "each_database" in names and item.callspec.params["each_database"] == "sqlite":  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ const LAST_WAIT = 30000;
 const STATE_AFTER = 1500; // ms of silence before the user is told
 
 const listeners = {}; // event → functions
-const wanted = { executions: new Set(), tasks: new Set(), feed: false, log: null };
+const wanted = { executions: new Set(), tasks: new Set(), feed: false, hosts: false, log: null };
 let socket = null;
 let wait = FIRST_WAIT;
 let stateTimer = 0;
@@ -25,7 +25,7 @@ async function loggedOut() {
   }
 }
 
-/** Listen to snapshot, executions, output, tasks, denied (as the server sends them) and resumed (after a reconnect). */
+/** Listen to snapshot, executions, output, hosts, denied (as the server sends them) and resumed (after a reconnect). */
 export function on(event, work) {
   (listeners[event] = listeners[event] || []).push(work);
 }
@@ -38,11 +38,12 @@ function send(message) {
   if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
 }
 
-/** Ask for changes: {executions: [ids], tasks: [ids], feed: true, log: id}. Connects when needed. */
+/** Ask for changes: {executions: [ids], tasks: [ids], feed: true, hosts: true, log: id}. Connects when needed. */
 export function subscribe(what) {
   for (const id of what.executions || []) wanted.executions.add(id);
   for (const id of what.tasks || []) wanted.tasks.add(id);
   if (what.feed) wanted.feed = true;
+  if (what.hosts) wanted.hosts = true;
   if (what.log) wanted.log = what.log;
   if (socket) send({ action: "subscribe", ...what });
   else connect();
@@ -52,6 +53,7 @@ export function unsubscribe(what) {
   for (const id of what.executions || []) wanted.executions.delete(id);
   for (const id of what.tasks || []) wanted.tasks.delete(id);
   if (what.feed) wanted.feed = false;
+  if (what.hosts) wanted.hosts = false;
   if (what.log) wanted.log = null;
   send({ action: "unsubscribe", ...what });
 }
@@ -59,6 +61,7 @@ export function unsubscribe(what) {
 function subscribeAll() {
   const what = { executions: [...wanted.executions], tasks: [...wanted.tasks] };
   if (wanted.feed) what.feed = true;
+  if (wanted.hosts) what.hosts = true;
   if (wanted.log) what.log = wanted.log;
   send({ action: "subscribe", ...what });
 }

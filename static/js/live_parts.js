@@ -1,11 +1,11 @@
 // Pages with figures, live: when something changed, the page is fetched anew and its [data-part]s take the places of
-// the old ones, at most every few seconds. #live-parts says what to listen to: data-feed=on, data-task=ID; data-every=MS
-// for what no event tells of, as long as the page says so.
+// the old ones, at most every few seconds. #live-parts says what to listen to: data-feed=on, data-task=ID, data-hosts=on;
+// data-every=MS for what no event tells of, as long as the page says so.
 import { $, $$ } from "./dom.js";
 import { on, subscribe } from "./live.js";
 
 const EVERY = 3000; // ms
-const IDLE = 60000; // ms; hosts come and go without an execution
+const IDLE = 60000; // ms
 
 const settings = $("#live-parts").dataset;
 let timer = 0;
@@ -47,8 +47,9 @@ function soon() {
 }
 
 on("executions", soon);
+on("hosts", soon);
 on("resumed", soon);
 document.addEventListener("qf:acted", soon);
 tick(Number(settings.every) || IDLE);
 document.addEventListener("visibilitychange", () => !document.hidden && soon());
-subscribe({ feed: settings.feed === "on", tasks: settings.task ? [Number(settings.task)] : [] });
+subscribe({ feed: settings.feed === "on", hosts: settings.hosts === "on", tasks: settings.task ? [Number(settings.task)] : [] });

@@ -7,6 +7,7 @@ import { copyText } from "./copy.js";
 const CHUNK = 200; // lines
 const TROUBLE = /\b(error|errors|failed|failure|fatal|panic|exception|traceback|denied|refused)\b|错误|失败|异常/i;
 const NEAR_END = 24; // px from the bottom that still count as "at the end"
+const BY_HAND = 1000; // ms after a wheel's, finger's or key's move in which the view scrolls because of it
 
 export class LogViewer {
   /** `root` holds .log-view, and of controls those it wants: [data-log=follow|wrap|search|next|previous|count|copy]. */
@@ -36,11 +37,17 @@ export class LogViewer {
       const on = this.view.classList.toggle("wrap");
       wrap.setAttribute("aria-pressed", String(on));
     });
-    // Scrolling up pauses, scrolling to the end follows again.
+    this.watchHands();
+    // Scrolling up pauses, scrolling to the end follows again. What moves by itself, as chunks come into sight and turn
+    // out to be higher than the browser thought, or as the text is set anew, is no wish of anybody.
     this.view.addEventListener("scroll", () => {
       const rest = this.view.scrollHeight - this.view.scrollTop - this.view.clientHeight;
-      if (this.following && rest > NEAR_END && !this.moving) this.follow(false);
-      else if (!this.following && rest <= 2) this.follow(true);
+      const byHand = this.held || Date.now() - this.touched < BY_HAND;
+      if (!this.following && rest <= 2 && byHand) this.follow(true);
+      else if (this.following && rest > NEAR_END) {
+        if (byHand) this.follow(false);
+        else this.toEnd();
+      }
     });
     search.addEventListener("input", debounce(() => this.search(search.value), 120));
     search.addEventListener("keydown", (event) => {
@@ -59,6 +66,21 @@ export class LogViewer {
     });
   }
 
+  /** Whether somebody scrolls: `held` while a pointer is down (the scroll bar), `touched` when anything else did. */
+  watchHands() {
+    this.held = false;
+    this.touched = 0;
+    const touch = () => (this.touched = Date.now());
+    for (const type of ["wheel", "touchmove", "keydown"]) this.view.addEventListener(type, touch, { passive: true });
+    this.view.addEventListener("pointerdown", () => (this.held = true));
+    for (const type of ["pointerup", "pointercancel"]) {
+      window.addEventListener(type, () => {
+        if (this.held) touch();
+        this.held = false;
+      });
+    }
+  }
+
   follow(on) {
     this.following = on;
     const button = this.control("follow");
@@ -68,11 +90,7 @@ export class LogViewer {
   }
 
   toEnd() {
-    this.moving = true;
     this.view.scrollTop = this.view.scrollHeight;
-    window.requestAnimationFrame(() => {
-      this.moving = false;
-    });
   }
 
   text() {
@@ -87,10 +105,12 @@ export class LogViewer {
     this.style = {};
   }
 
-  /** Show this text and nothing else. */
+  /** Show this text and nothing else; who reads on above the end stays there. */
   set(text) {
+    const at = this.view.scrollTop;
     this.clear();
     this.append(text);
+    if (!this.following) this.view.scrollTop = at;
   }
 
   append(text) {

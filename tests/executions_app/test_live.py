@@ -162,3 +162,24 @@ async def test_nonsense_is_answered_and_does_no_harm():
         await socket.send_json_to(message)
         assert (await socket.receive_json_from())["event"] in ("error", "snapshot")
     await socket.disconnect()
+
+
+async def test_that_hosts_come_and_go_is_told_without_their_names():
+    socket = await connect(await sync_to_async(people.stranger)())
+    await socket.send_json_to({"action": "subscribe", "hosts": True})
+    assert (await socket.receive_json_from())["event"] == "snapshot"
+    publisher.hosts()
+    publisher.hosts()
+    await sync_to_async(publisher.flush)()
+    assert await socket.receive_json_from() == {"event": "hosts"}
+    # A page that was made just before it happened is told when it asks.
+    later = await connect(await sync_to_async(people.stranger)("later"))
+    await later.send_json_to({"action": "subscribe", "hosts": True})
+    assert [(await later.receive_json_from())["event"] for _ in range(2)] == ["snapshot", "hosts"]
+    await later.disconnect()
+    await socket.send_json_to({"action": "unsubscribe", "hosts": True})
+    await asyncio.sleep(0.1)
+    publisher.hosts()
+    await sync_to_async(publisher.flush)()
+    assert await socket.receive_nothing()
+    await socket.disconnect()

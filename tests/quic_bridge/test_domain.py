@@ -8,8 +8,9 @@ from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
 from quartzflow_agent.protocol import task_pb2
 
+from groups_app import actions
 from groups_app.models import Bridge, Client
-from quic_bridge.domain import Domain, Unavailable
+from quic_bridge.domain import Domain, RegisterInfo, Unavailable
 from tasks_app.actions import do_delete_tasks, do_update_task
 from tasks_app.configs import current_version, next_version, record_client_changes
 from tasks_app.models import ConfigChange
@@ -142,3 +143,17 @@ def test_the_databases_troubles_are_passing_ones(domain, monkeypatch, error):
 def test_statistics_of_no_day_are_refused(domain):
     with pytest.raises(ValueError, match="yesterday"):
         domain.ingest_daily_stats("web-1", task_pb2.DailyStatsReport(date="yesterday"))
+
+
+def test_pages_are_told_of_hosts_that_come_and_go(domain, monkeypatch):
+    told = []
+    monkeypatch.setattr("quic_bridge.domain.publisher.hosts", lambda: told.append(True))
+    client = people.online_client("web-1")
+    token = actions.do_create_enrollment_token(None, people.group())[1]
+    info = RegisterInfo("web-2", people.BRIDGE, "s1", "192.0.2.2", enrollment_token=token)
+    assert domain.register(info).accepted and len(told) == 1
+    assert not domain.register(info).accepted and len(told) == 1
+    domain.mark_offline([(client.client_id, "an older session")], "test")
+    assert len(told) == 1
+    domain.mark_offline([(client.client_id, "s1")], "test")
+    assert len(told) == 2
