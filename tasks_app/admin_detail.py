@@ -40,8 +40,10 @@ SHOWN_HOSTS = 100
 
 def settings_of(task: Task) -> list[tuple[Any, str]]:
     """What the executor is told beside the command: the form's labels, and values as one writes them there."""
+    fields = ExecutorForm.base_fields
+    labels = {name.removeprefix(CONFIG): field.label for name, field in fields.items()}
     return [
-        (ExecutorForm.base_fields[f"{CONFIG}{key}"].label, in_lines(value))
+        (labels.get(key, key), in_lines(value))
         for key, value in task.executor_config.items()
         if key != "command" and value not in ("", None, {}, [])
     ]

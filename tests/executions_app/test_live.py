@@ -1,6 +1,8 @@
 """The live socket: permission per object, a snapshot first, then what changes."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -11,9 +13,10 @@ from django.utils import translation
 from guardian.shortcuts import assign_perm
 from quartzflow_agent.protocol import task_pb2 as pb
 
+from executions_app import events
 from executions_app.consumers import CLOSE_UNAUTHENTICATED, FEW, LiveConsumer
 from executions_app.dispatch import Firing, fire
-from executions_app.events import publisher
+from executions_app.events import Publisher, publisher
 from executions_app.ingest import Progress, ingest
 from quartzflow import bridges
 from quartzflow.execution_status import ExecutionStatus
@@ -186,6 +189,30 @@ async def test_a_list_of_many_tasks_takes_one_group_and_is_told_of_its_own_alone
     event = await socket.receive_json_from(timeout=3)
     assert [row["task_id"] for row in event["items"]] == [seen[0].pk]
     await socket.disconnect()
+
+
+def test_news_do_not_overtake_each_other(monkeypatch):
+    """The first message takes long to send; what comes meanwhile waits for it."""
+    publisher, sent, entered, go = Publisher(), [], threading.Event(), threading.Event()
+
+    def send(rows, outputs):
+        entered.set()
+        assert go.wait(5)
+        sent.append(rows[0]["status"])
+
+    monkeypatch.setattr(events, "_send", send)
+    publisher.executions([{"id": 1, "status": 2}])
+    assert entered.wait(5)
+    publisher.executions([{"id": 1, "status": 3}])
+    second = threading.Thread(target=publisher.flush)
+    second.start()
+    time.sleep(0.1)
+    go.set()
+    second.join(5)
+    deadline = time.monotonic() + 5
+    while len(sent) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sent == [2, 3]
 
 
 async def test_each_socket_is_told_in_its_own_language():
