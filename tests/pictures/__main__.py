@@ -114,7 +114,7 @@ class Photographer:
         self.page.fill("#id_username", "admin")
         self.page.fill("#id_password", password)
         self.page.click("#login-form button[type=submit]")
-        self.page.wait_for_selector("#sidebar")
+        self.page.wait_for_selector("#sidebar", state="attached")  # narrow windows hide it
         return picture
 
     def picture(self, path: str) -> bytes:
