@@ -6,7 +6,7 @@ MANAGE := $(BIN)/python manage.py
 UV_COMPILE = $(CURDIR)/$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint types bench lock messages clean
+.PHONY: help run setup test lint types bench pictures lock messages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ types: ## Check types
 bench: ## Run the benchmarks (ONLY=name runs one) and write bench.json
 	@$(PYTHON) deploy/bootstrap.py test
 	@exec $(BIN)/python -m tests.bench $(if $(ONLY),ONLY=$(ONLY))
+
+pictures: ## Take the pictures of the documentation anew
+	@$(PYTHON) deploy/bootstrap.py test
+	@exec $(BIN)/python -m tests.pictures $(ARGS)
 
 lock: ## Resolve requirements/*.in anew into requirements/*.txt
 	@$(PYTHON) deploy/bootstrap.py test

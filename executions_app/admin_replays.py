@@ -39,6 +39,14 @@ COLORS = {
 }
 
 
+class StatusFilter(admin.ChoicesFieldListFilter):
+    """By status; the column has no words of its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = _("Status")
+
+
 class ReplayForm(forms.Form):
     """The window, in the task's time zone; executions_app.replays checks it."""
 
@@ -75,7 +83,7 @@ class ReplayAdmin(ReadOnlyAdmin):
     empty_icon = "history"
     empty_title = _lazy("No replays yet")
     empty_text = _lazy("A replay runs a task for the times of a past window. It begins on the task's page.")
-    list_filter = ("status",)
+    list_filter = (("status", StatusFilter),)
     actions = None
 
     # --- who may ---

@@ -186,7 +186,7 @@ class ReportScheduleAdmin(FormPageAdmin):
     def next_cell(self, schedule: ReportSchedule) -> str:
         return moment(schedule.next_at) if schedule.is_enabled else pill("pending", _("Disabled"))
 
-    @admin.display(description=_lazy("Last"))
+    @admin.display(description=_lazy("Last sent"))
     def last_cell(self, schedule: Any) -> str:
         mail = schedule.last
         if mail is None:

@@ -9,6 +9,9 @@ Server → client: snapshot, executions, output, hosts (some have come or gone),
 
 import asyncio
 import contextlib
+import json
+from collections.abc import Collection
+from functools import cached_property
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -30,8 +33,43 @@ from .events import FEED, HOSTS, HOSTS_CHANGED, WATCH_TTL, Row, execution_group,
 from .models import Execution
 from .selectors import executions_for, log_of, may_read_log
 
-MAX_IDS = 500  # objects of one kind that one socket may watch
+MAX_IDS = 500  # objects of one kind that one message may name
+# Groups of single tasks and executions that a socket joins. The layer brings a process some hundred messages a second,
+# and a list of 100 busy tasks is five a second of each: with more, it joins the feed and picks out what is its own.
+FEW = 8
 CLOSE_UNAUTHENTICATED = 4401
+
+
+class Told:
+    """What a message of the layer says in one language. All sockets of a process are given the same message, and tell
+    the same: what is made for one serves the others."""
+
+    def __init__(self, rows: list[Row], language: str) -> None:
+        with translation.override(language):
+            self.items = [
+                {
+                    **row,
+                    "status_label": str(ExecutionStatus(row["status"]).label),
+                    "reason_label": str(FailureReason(row["failure_reason"]).label)
+                    if row["failure_reason"]
+                    else "",
+                }
+                for row in rows
+            ]
+
+    @cached_property
+    def whole(self) -> str:
+        """As JSON, for those who see all."""
+        return self._text(self.items)
+
+    def part(self, executions: Collection[int], tasks: Collection[int]) -> str:
+        """As JSON, what is of these; "" when nothing is."""
+        items = [row for row in self.items if row["id"] in executions or row["task_id"] in tasks]
+        return self._text(items) if items else ""
+
+    @staticmethod
+    def _text(items: list[dict[str, Any]]) -> str:
+        return json.dumps({"event": "executions", "items": items}, ensure_ascii=False)
 
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):
@@ -43,6 +81,12 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await self.close(code=CLOSE_UNAUTHENTICATED)
             return
         self.groups_joined: set[str] = set()
+        # What is watched; only what this user may see.
+        self.feed = False
+        self.hosts = False  # whether some have come or gone
+        self.executions: set[int] = set()
+        self.tasks: set[int] = set()
+        self.outputs: set[int] = set()  # executions whose output is to come as it grows
         self.logs: dict[
             int, tuple[str, str]
         ] = {}  # execution pk → (client id, execution id) whose log is read
@@ -68,19 +112,28 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         executions, tasks = _ids(content.get("executions")), _ids(content.get("tasks"))
         log_id = content.get("log") if isinstance(content.get("log"), int) else None
         if not joining:
-            await self._leave([*map(execution_group, executions), *map(task_group, tasks)])
-            await self._leave([name for name in (FEED, HOSTS) if content.get(name)])
+            self.executions.difference_update(executions)
+            self.tasks.difference_update(tasks)
+            self.feed = self.feed and not content.get("feed")
+            self.hosts = self.hosts and not content.get("hosts")
             if log_id is not None:
+                self.outputs.discard(log_id)
                 self.logs.pop(log_id, None)
+            await self._join()
             return
         wanted = [*executions, log_id] if log_id is not None else executions
         rows, seen_tasks, may_feed = await self._look_up(wanted, tasks, bool(content.get("feed")))
         # Join before the snapshot is read again by the page: a change in between comes twice, never not at all.
-        groups = [execution_group(r["id"]) for r in rows] + [task_group(pk) for pk in seen_tasks]
-        groups += [FEED] if may_feed else []
-        await self._join(groups + ([HOSTS] if content.get("hosts") else []))
+        seen = {r["id"] for r in rows}
+        self.executions |= seen
+        self.tasks.update(seen_tasks)
+        self.feed = self.feed or may_feed
+        self.hosts = self.hosts or bool(content.get("hosts"))
+        if log_id is not None and log_id in seen:
+            self.outputs.add(log_id)
+        await self._join()
         rows, _, _ = await self._look_up(wanted, [], False)
-        await self.send_json({"event": "snapshot", "executions": self._label(rows)})
+        await self.send_json({"event": "snapshot", "executions": Told(rows, self.language).items})
         denied = sorted(set(wanted) - {r["id"] for r in rows}) + sorted(set(tasks) - set(seen_tasks))
         if denied or (content.get("feed") and not may_feed):
             await self.send_json({"event": "denied", "what": denied})
@@ -92,7 +145,14 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     # --- what the channel layer brings ---
 
     async def executions_changed(self, event: dict[str, Any]) -> None:
-        await self.send_json({"event": "executions", "items": self._label(event["items"])})
+        told: dict[str, Told] = event.setdefault("told", {})
+        if self.language not in told:
+            told[self.language] = Told(event["items"], self.language)
+        text = (
+            told[self.language].whole if self.feed else told[self.language].part(self.executions, self.tasks)
+        )
+        if text:
+            await self.send(text_data=text)
 
     async def output_grown(self, event: dict[str, Any]) -> None:
         for pk, offset, text in event["items"]:
@@ -153,18 +213,22 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             }  # fmt: skip
             await database_sync_to_async(bridges.send)(holders[client_id], message)
 
-    async def _join(self, groups: list[str]) -> None:
-        for group in groups[: 2 * MAX_IDS + 1]:
-            if group not in self.groups_joined:
-                self.groups_joined.add(group)
-                await self.channel_layer.group_add(group, self.channel_name)
-        await self._mark()
+    def _groups(self) -> set[str]:
+        """What brings what is watched."""
+        single = {*map(execution_group, self.executions), *map(task_group, self.tasks)}
+        if self.feed or len(single) > FEW:
+            single = {FEED}
+        return single | {execution_group(pk) for pk in self.outputs} | ({HOSTS} if self.hosts else set())
 
-    async def _leave(self, groups: list[str]) -> None:
-        for group in groups:
-            if group in self.groups_joined:
-                self.groups_joined.discard(group)
-                await self.channel_layer.group_discard(group, self.channel_name)
+    async def _join(self) -> None:
+        wanted = self._groups()
+        for group in wanted - self.groups_joined:
+            self.groups_joined.add(group)
+            await self.channel_layer.group_add(group, self.channel_name)
+        for group in self.groups_joined - wanted:
+            self.groups_joined.discard(group)
+            await self.channel_layer.group_discard(group, self.channel_name)
+        await self._mark()
 
     async def _mark(self) -> None:
         """Say that somebody watches, so that publishers send at all."""
@@ -177,19 +241,6 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await self._mark()
             for pk in list(self.logs):
                 await self._watch_log(pk)  # the agent forgets after a while
-
-    def _label(self, rows: list[Row]) -> list[dict[str, Any]]:
-        with translation.override(self.language):
-            return [
-                {
-                    **r,
-                    "status_label": str(ExecutionStatus(r["status"]).label),
-                    "reason_label": str(FailureReason(r["failure_reason"]).label)
-                    if r["failure_reason"]
-                    else "",
-                }
-                for r in rows
-            ]
 
 
 def _ids(value: Any) -> list[int]:

@@ -98,6 +98,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._rows: dict[int, Row] = {}
         self._outputs: list[tuple[int, int, str]] = []
         self._hosts = False
@@ -131,19 +132,21 @@ class Publisher:
 
     def flush(self) -> None:
         """Send what has been collected, now."""
-        with self._lock:
-            rows, self._rows = self._rows, {}
-            outputs, self._outputs = self._outputs, []
-            hosts, self._hosts = self._hosts, False
-            self._timer = None
-            self._last = time.monotonic()
-        if not rows and not outputs and not hosts:
-            return
-        try:
-            _send(list(rows.values()), outputs, hosts)
-        except (RedisError, OSError) as error:
-            # Pages catch up by their own snapshot when they reconnect.
-            log.warning("live events not sent", error=str(error), executions=len(rows))
+        # One after another: on a busy machine the next one would overtake, and its news be taken back.
+        with self._sending:
+            with self._lock:
+                rows, self._rows = self._rows, {}
+                outputs, self._outputs = self._outputs, []
+                hosts, self._hosts = self._hosts, False
+                self._timer = None
+                self._last = time.monotonic()
+            if not rows and not outputs and not hosts:
+                return
+            try:
+                _send(list(rows.values()), outputs, hosts)
+            except (RedisError, OSError) as error:
+                # Pages catch up by their own snapshot when they reconnect.
+                log.warning("live events not sent", error=str(error), executions=len(rows))
 
 
 def _send(rows: list[Row], outputs: list[tuple[int, int, str]], hosts: bool) -> None:

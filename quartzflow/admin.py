@@ -34,6 +34,14 @@ class PasswordForm(AdminPasswordChangeForm):
             self.fields[name].required = True
 
 
+class RoleFilter(admin.RelatedFieldListFilter):
+    """Django's groups are roles here: groups are of hosts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = _lazy("Roles")
+
+
 @admin.register(User, site=site)
 class UserAdmin(ConsoleAdmin, StockUserAdmin):
     """Accounts. Only those with the model permission; a person's own settings are at the profile page."""
@@ -44,7 +52,7 @@ class UserAdmin(ConsoleAdmin, StockUserAdmin):
     nav_label = _lazy("Users")
     add_title = _lazy("New user")
     list_display = ("username", "first_name", "last_name", "email", "is_superuser", "is_active", "last_login")
-    list_filter = ("is_superuser", "is_active", "groups")
+    list_filter = ("is_superuser", "is_active", ("groups", RoleFilter))
     filter_horizontal = ()
     add_form = UserCreationForm
     change_password_form = PasswordForm
@@ -81,6 +89,7 @@ class RoleAdmin(ConsoleAdmin, StockRoleAdmin):
     icon = "shield"
     nav_order = 20
     nav_label = _lazy("Roles")
+    list_display = ("name",)
     add_title = _lazy("New role")
     filter_horizontal = ()
     empty_icon = "shield"

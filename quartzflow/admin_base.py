@@ -42,6 +42,10 @@ class CappedPaginator(Paginator):
         return int(rows.order_by().values("pk")[: COUNT_LIMIT + 1].count())
 
     @property
+    def limit(self) -> int:
+        return COUNT_LIMIT
+
+    @property
     def capped(self) -> bool:
         return self.count > COUNT_LIMIT
 

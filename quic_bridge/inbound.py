@@ -83,6 +83,10 @@ class Inbound:
             metrics.LIMITED.labels(close.limit).inc()
         self._configs.forget(connection)
         self._logs.forget(connection)
+        # A heartbeat that is written after the end would bring the session back to life.
+        beat = self._beats.get(client_id)
+        if beat is not None and beat.session_id == session_id:
+            del self._beats[client_id]
         if self._registry.remove(connection):
             self._gone.setdefault(close.reason, []).append((client_id, session_id))
         log.info("session closed", client=client_id, ip=connection.ip, code=close.code, reason=close.reason)

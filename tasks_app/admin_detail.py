@@ -25,7 +25,9 @@ from groups_app.selectors import clients_for, groups_for
 from quartzflow.admin_base import who
 from quartzflow.admin_rights import RightsAdmin
 from quartzflow.errors import InvalidInput, QuartzError
+from quartzflow.templatetags.console import value_text
 
+from .admin_form_executor import CONFIG, ExecutorForm
 from .admin_forms import CODE, NamedTexts
 from .admin_graph import graph_around, links_of
 from .admin_list import TaskListAdmin
@@ -36,6 +38,24 @@ from .selectors import next_fire_time
 NEXT_TIMES = 5
 RECENT = 12  # executions
 SHOWN_HOSTS = 100
+
+
+def settings_of(task: Task) -> list[tuple[Any, str]]:
+    """What the executor is told beside the command: the form's labels, and values as one writes them there."""
+    fields = ExecutorForm.base_fields
+    labels = {name.removeprefix(CONFIG): field.label for name, field in fields.items()}
+    return [
+        (labels.get(key, key), in_lines(value))
+        for key, value in task.executor_config.items()
+        if key != "command" and value not in ("", None, {}, [])
+    ]
+
+
+def in_lines(value: Any) -> str:
+    """A value of a configuration: NAME=value a line, a list with commas, anything else as it is."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name}={value_text(text)}" for name, text in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else value_text(value)
 
 
 class RunForm(forms.Form):
@@ -105,11 +125,7 @@ class TaskDetailAdmin(RightsAdmin, TaskListAdmin):
             "menu": self.with_rights(request, task, self.menu_items(task, may)),
             "executor": ExecutorType(task.executor_type).label,
             "command": command,
-            "settings": [
-                (key, value)
-                for key, value in task.executor_config.items()
-                if key != "command" and value not in ("", None, {}, [])
-            ],
+            "settings": settings_of(task),
             "periods": [
                 (_("Today"), "today", stats(executions.filter(scheduled_time__gte=since(1)))),
                 (_("Last 7 days"), "7", stats(executions.filter(scheduled_time__gte=since(7)))),

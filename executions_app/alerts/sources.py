@@ -18,7 +18,7 @@ from groups_app.choices import ClientApproval, ClientStatus
 from groups_app.models import Client
 from quartzflow.execution_status import TERMINAL, ExecutionStatus
 
-from ..choices import FailureReason
+from ..choices import ExecutionType, FailureReason
 from ..kick import Kicker
 from ..models import Execution, MissedFiring
 from .choices import CURED_BY_SUCCESS, OF_ENDS, AlertState, Kind
@@ -77,7 +77,7 @@ def note_ends(pks: Iterable[int]) -> None:
         return
     rows = Execution.objects.filter(pk__in=list(pks), status__in=TERMINAL).order_by().values(
         "pk", "task_id", "client_id", "status", "failure_reason", "scheduled_time", "delay_ms", "start_time",
-        "end_time",
+        "end_time", "execution_type",
     )  # fmt: skip
     ends = list(rows)
     events = [event for row in ends for event in _events_of(row, wanted)]
@@ -99,7 +99,8 @@ def _events_of(row: Any, wanted: dict[str, int]) -> Iterable[AlertEvent]:
             yield _event(failed, row)
         if Kind.CONSECUTIVE in wanted:
             yield _event(Kind.CONSECUTIVE, row)
-    if Kind.LATE_START in wanted and row["start_time"]:
+    # A replay runs for times that are long over.
+    if Kind.LATE_START in wanted and row["start_time"] and row["execution_type"] != ExecutionType.REPLAY:
         due = row["scheduled_time"] + timedelta(milliseconds=row["delay_ms"])
         late = (row["start_time"] - due).total_seconds()
         if late >= wanted[Kind.LATE_START]:

@@ -31,6 +31,9 @@ function place(button, menu) {
 function show(button, last) {
   close(false);
   const menu = document.getElementById(button.dataset.menu);
+  // What is in a row's menu is inert until it is wanted: a list of 100 rows has a thousand items with their icons.
+  const inert = $("template", menu);
+  if (inert) inert.replaceWith(inert.content);
   menu.hidden = false;
   button.setAttribute("aria-expanded", "true");
   open = { button, menu };

@@ -22,6 +22,7 @@ from . import (  # noqa: F401 - register their benchmarks
     firing,
     footprint,
     lists,
+    pages,
     precision,
     scheduling,
     store,

@@ -1,6 +1,8 @@
 """The live socket: permission per object, a snapshot first, then what changes."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -11,12 +13,14 @@ from django.utils import translation
 from guardian.shortcuts import assign_perm
 from quartzflow_agent.protocol import task_pb2 as pb
 
-from executions_app.consumers import CLOSE_UNAUTHENTICATED, LiveConsumer
+from executions_app import events
+from executions_app.consumers import CLOSE_UNAUTHENTICATED, FEW, LiveConsumer
 from executions_app.dispatch import Firing, fire
-from executions_app.events import publisher
+from executions_app.events import Publisher, publisher
 from executions_app.ingest import Progress, ingest
 from quartzflow import bridges
 from quartzflow.execution_status import ExecutionStatus
+from quartzflow.preferences import do_save_preferences
 from tasks_app.models import Task
 from tests import people
 
@@ -150,6 +154,83 @@ async def test_seeing_a_task_is_not_reading_its_logs():
     assert (await socket.receive_json_from())["event"] == "snapshot"
     assert await socket.receive_json_from() == {"event": "denied", "what": [f"log {execution.pk}"]}
     await socket.disconnect()
+
+
+async def test_a_list_of_many_tasks_takes_one_group_and_is_told_of_its_own_alone(monkeypatch):
+    tasks = [await sync_to_async(people.task)(f"job {n}") for n in range(FEW + 2)]
+    *seen, hidden = tasks
+    await sync_to_async(people.online_client)()
+    viewer = await sync_to_async(people.stranger)("viewer")
+    for task in seen:
+        await sync_to_async(assign_perm)("tasks_app.view_task", viewer, task)
+    layer, joined = get_channel_layer(), []
+    add = layer.group_add
+
+    async def note(group, channel):
+        joined.append(group)
+        await add(group, channel)
+
+    monkeypatch.setattr(layer, "group_add", note)
+    socket = await connect(viewer)
+    await socket.send_json_to({"action": "subscribe", "tasks": [task.pk for task in tasks]})
+    assert (await socket.receive_json_from())["event"] == "snapshot"
+    assert await socket.receive_json_from() == {"event": "denied", "what": [hidden.pk]}
+    assert joined == ["feed"]
+    await sync_to_async(fire)([Firing(hidden.pk, NOON), Firing(seen[3].pk, NOON)])
+    event = await socket.receive_json_from(timeout=3)
+    assert [row["task_id"] for row in event["items"]] == [seen[3].pk]
+    # Few again: their own groups take the feed's place.
+    await socket.send_json_to({"action": "unsubscribe", "tasks": [task.pk for task in seen[2:]]})
+    await sync_to_async(publisher.flush)()
+    while len(joined) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert sorted(joined[1:]) == sorted(f"task.{task.pk}" for task in seen[:2])
+    await sync_to_async(fire)([Firing(task.pk, NOON.replace(day=2)) for task in (hidden, seen[3], seen[0])])
+    event = await socket.receive_json_from(timeout=3)
+    assert [row["task_id"] for row in event["items"]] == [seen[0].pk]
+    await socket.disconnect()
+
+
+def test_news_do_not_overtake_each_other(monkeypatch):
+    """The first message takes long to send; what comes meanwhile waits for it."""
+    publisher, sent, entered, go = Publisher(), [], threading.Event(), threading.Event()
+
+    def send(rows, outputs):
+        entered.set()
+        assert go.wait(5)
+        sent.append(rows[0]["status"])
+
+    monkeypatch.setattr(events, "_send", send)
+    publisher.executions([{"id": 1, "status": 2}])
+    assert entered.wait(5)
+    publisher.executions([{"id": 1, "status": 3}])
+    second = threading.Thread(target=publisher.flush)
+    second.start()
+    time.sleep(0.1)
+    go.set()
+    second.join(5)
+    deadline = time.monotonic() + 5
+    while len(sent) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sent == [2, 3]
+
+
+async def test_each_socket_is_told_in_its_own_language():
+    execution = await fired()
+    sockets = {}
+    for language in ("zh-hans", "en"):
+        user = await sync_to_async(people.admin)(f"admin {language}")
+        await sync_to_async(do_save_preferences)(user, {"language": language})
+        sockets[language] = await connect(user)
+        await sockets[language].send_json_to({"action": "subscribe", "feed": True})
+        await sockets[language].receive_json_from()
+    await sync_to_async(ingest)([running(execution)])
+    for language, socket in sockets.items():
+        label = ""
+        with translation.override(language):
+            while label != str(ExecutionStatus.RUNNING.label):
+                label = (await socket.receive_json_from(timeout=3))["items"][0]["status_label"]
+        await socket.disconnect()
 
 
 async def test_nonsense_is_answered_and_does_no_harm():

@@ -56,6 +56,7 @@ def test_a_replay_is_looked_at_started_watched_and_cancelled():
     assert browser().post(cancel, headers={"X-Requested-With": "fetch"}).status_code == 409
     listed = browser().get(reverse("admin:executions_app_replay_changelist")).content.decode()
     assert "quarterly" in listed
+    assert "<summary>状态" in listed  # the filter, too, is in words
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from guardian.shortcuts import assign_perm
 
 from executions_app.models import Execution
@@ -124,3 +124,11 @@ def test_the_preview_keeps_to_the_calendar():
     query["calendar_mode"] = "not_on"
     times = [timezone.datetime.fromisoformat(t) for t in browser().get(url, query).json()["times"]]
     assert all(time.isoweekday() > 5 for time in times)
+
+
+def test_settings_are_named_and_written_as_the_form_has_them():
+    config = {"command": "date", "interpreter": "/bin/sh", "env": {"TZ": "UTC", "LANG": "C"}}
+    page = browser().get(detail(people.task(executor_config=config)))
+    with translation.override("zh-hans"):
+        shown = [(str(label), words) for label, words in page.context["settings"]]
+    assert shown == [("解释器", "/bin/sh"), ("环境变量", "TZ=UTC\nLANG=C")]

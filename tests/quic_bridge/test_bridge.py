@@ -62,6 +62,7 @@ async def test_an_error_in_a_side_task_ends_the_process_loudly(pki, domain, redi
         setattr(domain, method, fail)
         a.send(messages.ping("host-1"))
         await a.next()
+        await asyncio.sleep(0.2)  # its heartbeat is written before its session ends
         a.close()
     with pytest.raises(ZeroDivisionError, match=method):
         await asyncio.wait_for(task, 5)
@@ -142,6 +143,17 @@ async def test_heartbeats_are_folded_per_client(connect, bridge, domain):
     assert sorted((beat.client_id, beat.running) for beat in domain.beats) == [("host-1", 3), ("host-2", 9)]
     await bridge.inbound.save_heartbeats()
     assert len(domain.beats) == 2
+
+
+async def test_a_heartbeat_that_is_not_written_yet_ends_with_its_session(connect, bridge, domain):
+    """Written after the end, it would show the host online for ever."""
+    a, b = await connect("host-1"), await connect("host-2")
+    await a.ping()
+    await b.ping(running=9)
+    a.close()
+    await eventually(lambda: domain.offline)
+    await bridge.inbound.save_heartbeats()
+    assert [beat.client_id for beat in domain.beats] == ["host-2"]
 
 
 async def test_a_clock_that_is_far_off_fits_into_its_column(connect, bridge, domain):

@@ -144,10 +144,10 @@ def test_a_past_window_is_looked_at_and_replayed(visitor: Visitor, stack: Stack)
     pk = make(stack, "回放任务", cron_expr="0 * * * *")
     page = visitor.log_in()
     visitor.open(f"{TASKS}{pk}/detail/")
-    page.get_by_role("link", name="回放历史").click()
+    page.get_by_role("link", name="补跑历史时段").click()
     page.get_by_role("button", name="预览").click()
     expect(page.locator(".replay-times li")).to_have_count(20)
-    page.get_by_role("button", name="开始回放").click()
+    page.get_by_role("button", name="开始补跑").click()
     expect(page.locator("[data-part=progress] progress")).to_have_attribute("value", "100", timeout=30_000)
     expect(page.locator("[data-part=progress] .pills")).to_contain_text(
         re.compile("成功 2[45]"), timeout=20_000

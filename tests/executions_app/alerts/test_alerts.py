@@ -14,7 +14,7 @@ from executions_app.alerts.evaluation import evaluate
 from executions_app.alerts.matching import is_silent
 from executions_app.alerts.models import Alert, AlertDelivery, AlertEvent, AlertSilence
 from executions_app.alerts.silences import do_save_silence
-from executions_app.choices import FailureReason
+from executions_app.choices import ExecutionType, FailureReason
 from executions_app.models import Execution, MissedFiring
 from groups_app.choices import ClientStatus
 from groups_app.models import Client
@@ -113,6 +113,14 @@ def test_each_kind_of_end_has_its_alert_and_the_others_none(kind, status, fields
     end(task, status, **fields)
     evaluate(NOW)
     assert [alert.kind for alert in Alert.objects.all()] == [kind]
+
+
+def test_a_replay_is_not_late():
+    """Its time is long over when it begins."""
+    rule("late_start")
+    end(people.task(), ExecutionStatus.SUCCESS, delay_ms=-200_000, execution_type=ExecutionType.REPLAY)
+    evaluate(NOW)
+    assert not Alert.objects.exists()
 
 
 def test_only_so_many_failures_in_a_row_are_an_alert():
