@@ -108,6 +108,7 @@ export class LogViewer {
   /** Show this text and nothing else; who reads on above the end stays there. */
   set(text) {
     const at = this.view.scrollTop;
+    this.touched = 0; // what moves because of this moves by itself
     this.clear();
     this.append(text);
     if (!this.following) this.view.scrollTop = at;

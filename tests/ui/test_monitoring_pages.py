@@ -117,7 +117,7 @@ def test_history_is_filtered_and_failures_are_tried_again(visitor: Visitor, stac
 def test_a_log_is_followed_searched_fetched_whole_and_taken_away(
     visitor: Visitor, stack: Stack, tmp_path: Path
 ):
-    command = f"for n in $(seq {LINES}); do echo line $n; done; echo ERROR: the end; sleep 3; echo after"
+    command = f"for n in $(seq {LINES}); do echo line $n; done; echo ERROR: the end; sleep 5; echo after"
     with stack.api() as api:
         task = shell_task(api, "监控日志", "0 0 1 1 *", command)
         pk = run(api, task)
