@@ -195,7 +195,7 @@ def test_news_do_not_overtake_each_other(monkeypatch):
     """The first message takes long to send; what comes meanwhile waits for it."""
     publisher, sent, entered, go = Publisher(), [], threading.Event(), threading.Event()
 
-    def send(rows, outputs):
+    def send(rows, outputs, hosts):
         entered.set()
         assert go.wait(5)
         sent.append(rows[0]["status"])

@@ -1,8 +1,5 @@
 """The task form of the console: every field arrives, errors stand where they belong."""
 
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
-
 import pytest
 from django.test import Client as Browser
 from django.urls import reverse
@@ -361,45 +358,6 @@ def test_names_are_offered_to_those_who_may_see_them(browser):
     other.force_login(people.stranger())
     assert other.get(names).json() == {"names": []}
     assert other.get(hosts).json() == {"names": []}
-
-
-def preview(browser, **changes):
-    names = (
-        "schedule_type",
-        "cron_expr",
-        "timezone",
-        "misfire_policy",
-        "misfire_grace",
-        "interval_seconds",
-        "run_at",
-    )
-    data = {**filled(), **changes}
-    return browser.get(
-        reverse("admin:tasks_app_task_preview"), {n: data[n] for n in names if n in data}
-    ).json()
-
-
-def test_the_preview_gives_the_next_five_times_in_the_tasks_zone(browser):
-    answer = preview(browser, cron_expr="30 8 * * *", timezone="Europe/Berlin")
-    assert answer["timezone"] == "Europe/Berlin"
-    assert len(answer["times"]) == 5
-    local = [datetime.fromisoformat(time).astimezone(ZoneInfo("Europe/Berlin")) for time in answer["times"]]
-    assert {(time.hour, time.minute) for time in local} == {(8, 30)}
-
-
-def test_the_preview_names_what_is_wrong(browser):
-    answer = preview(browser, cron_expr="* * * *")
-    assert answer["field"] == "cron_expr"
-    assert "4" in answer["error"]
-
-
-def test_the_preview_knows_every_kind_of_schedule(browser):
-    assert len(preview(browser, schedule_type="fixed_rate", interval_seconds="60")["times"]) == 5
-    assert len(preview(browser, schedule_type="fixed_delay", interval_seconds="60")["times"]) == 1
-    soon = (timezone.now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%S")
-    assert len(preview(browser, schedule_type="once", run_at=soon)["times"]) == 1
-    assert preview(browser, schedule_type="none")["times"] == []
-    assert preview(browser, schedule_type="fixed_rate")["field"] == "interval_seconds"
 
 
 @pytest.mark.parametrize("typed", [False, True])
