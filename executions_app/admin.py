@@ -1,4 +1,4 @@
-"""The console's list of executions; the page of one is in admin_execution."""
+"""The console's list of executions; the page of one is in console.execution."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
 from groups_app.models import Client, Group
-from quartzflow.admin_base import menu, pill, who
-from quartzflow.admin_site import site
+from quartzflow.console.base import menu, pill, who
+from quartzflow.console.site import site
 from quartzflow.durations import milliseconds
 from quartzflow.errors import Conflict, QuartzError
 from quartzflow.execution_status import LIVE, ExecutionStatus
@@ -27,18 +27,18 @@ from tasks_app.models import Task
 from tasks_app.selectors import tasks_for
 
 from . import control
-from .admin_alert_channels import AlertChannelAdmin
-from .admin_alert_rules import AlertRuleAdmin
-from .admin_alert_silences import AlertSilenceAdmin
-from .admin_alerts import AlertAdmin, AlertDeliveryAdmin
-from .admin_filters import NarrowFilter, StatusFilter, TimeFilter, day_of
-from .admin_log_search import LogSearchAdmin
-from .admin_replays import ReplayAdmin
-from .admin_report_schedules import ReportScheduleAdmin
-from .admin_reports import ReportAdmin
-from .admin_runs import RunPageAdmin
-from .admin_scheduler import MissedFiringAdmin
 from .choices import ExecutionType, FailureReason
+from .console.alert_channels import AlertChannelAdmin
+from .console.alert_rules import AlertRuleAdmin
+from .console.alert_silences import AlertSilenceAdmin
+from .console.alerts import AlertAdmin, AlertDeliveryAdmin
+from .console.filters import NarrowFilter, StatusFilter, TimeFilter, day_of
+from .console.log_search import LogSearchAdmin
+from .console.replays import ReplayAdmin
+from .console.report_schedules import ReportScheduleAdmin
+from .console.reports import ReportAdmin
+from .console.runs import RunPageAdmin
+from .console.scheduler import MissedFiringAdmin
 from .models import Execution
 from .retries import RETRYABLE, do_retry_executions
 from .selectors import span_of

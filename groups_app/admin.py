@@ -1,4 +1,4 @@
-"""The console's pages of groups; those of hosts are in admin_clients, those of tokens in admin_tokens."""
+"""The console's pages of groups; those of hosts are in console.clients, those of tokens in console.tokens."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from executions_app.admin_alert_quick import alerts_part
-from quartzflow.admin_base import FormPageAdmin, who
-from quartzflow.admin_rights import RightsAdmin
-from quartzflow.admin_site import site
+from executions_app.console.alert_quick import alerts_part
+from quartzflow.console.base import FormPageAdmin, who
+from quartzflow.console.rights import RightsAdmin
+from quartzflow.console.site import site
 from quartzflow.errors import InvalidInput
 from quartzflow.permissions import allowed, visible
 from quartzflow.templatetags.console import moment
 from tasks_app.selectors import tasks_for
 
 from . import actions
-from .admin_clients import ClientAdmin, shown_hosts
-from .admin_placement import PlacementAdmin
-from .admin_rules import AssignmentRuleAdmin
-from .admin_tokens import EnrollmentTokenAdmin
+from .console.clients import ClientAdmin, shown_hosts
+from .console.placement import PlacementAdmin
+from .console.rules import AssignmentRuleAdmin
+from .console.tokens import EnrollmentTokenAdmin
 from .models import Group
 from .selectors import clients_for, groups_for
 

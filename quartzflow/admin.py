@@ -1,4 +1,4 @@
-"""The console's pages of users and roles; the audit log's is in admin_audit, the settings' in admin_settings."""
+"""The console's pages of users and roles; the audit log's is in console.audit, the settings' in console.settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from django.db.models import Field
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _lazy
 
-from .admin_audit import AuditAdmin
-from .admin_base import ConsoleAdmin
-from .admin_permissions import PermissionsField
-from .admin_secrets import SecretAdmin
-from .admin_settings import SystemSettingAdmin
-from .admin_site import site
+from .console.audit import AuditAdmin
+from .console.base import ConsoleAdmin
+from .console.permissions import PermissionsField
+from .console.secrets import SecretAdmin
+from .console.settings import SystemSettingAdmin
+from .console.site import site
 
 __all__ = ["AuditAdmin", "RoleAdmin", "SecretAdmin", "SystemSettingAdmin", "UserAdmin"]
 

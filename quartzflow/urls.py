@@ -5,9 +5,9 @@ from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog, set_language
 
 from . import health
-from .admin_site import site
 from .api import docs
 from .api.observe import MetricsView
+from .console.site import site
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),

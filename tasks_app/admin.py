@@ -1,4 +1,4 @@
-"""The console's actions on tasks, one or many. The list's columns are in admin_list, the form in admin_form_page."""
+"""The console's actions on tasks, one or many. The list's columns are in console.list, the form in console.form_page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
 from executions_app import control
-from quartzflow.admin_base import who
-from quartzflow.admin_site import site
+from quartzflow.console.base import who
+from quartzflow.console.site import site
 from quartzflow.errors import QuartzError
 
-from .admin_calendars import CalendarAdmin
-from .admin_exchange import TaskExchangeAdmin
-from .admin_form_page import TaskFormAdmin
-from .admin_versions import TaskVersionsAdmin
+from .console.calendars import CalendarAdmin
+from .console.exchange import TaskExchangeAdmin
+from .console.form_page import TaskFormAdmin
+from .console.versions import TaskVersionsAdmin
 from .models import Task
 
 __all__ = ["CalendarAdmin", "TaskAdmin"]

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from quartzflow.admin_audit import NOUNS, VERBS
+from quartzflow.console.audit import NOUNS, VERBS
 from tests.test_repository import module_name, tracked
 
 # Every operation that must leave an entry (PRD §4.4). Removing one from the code must be a decision.
@@ -96,4 +96,4 @@ def test_every_entry_is_told_in_words() -> None:
         for action in written()
         if action.partition(".")[0] not in NOUNS or action.partition(".")[2] not in VERBS
     ]
-    assert without == [], "give them words in quartzflow.admin_audit"
+    assert without == [], "give them words in quartzflow.console.audit"

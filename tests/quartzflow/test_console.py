@@ -338,7 +338,7 @@ def test_ago_uses_the_largest_unit(delta, text):
 
 
 def test_a_count_of_very_many_rows_is_not_finished(monkeypatch):
-    monkeypatch.setattr("quartzflow.admin_base.COUNT_LIMIT", 3)
+    monkeypatch.setattr("quartzflow.console.base.COUNT_LIMIT", 3)
     for index in range(5):
         people.task(f"job-{index}")
     page = browser().get(reverse("admin:tasks_app_task_changelist"))

@@ -9,8 +9,8 @@ from quartzflow_agent.schedule import uuid7
 
 from executions_app.dispatch import Firing, fire
 from executions_app.models import Execution
-from tasks_app.admin_forms import NamedTexts, TaskForm
 from tasks_app.calendars import do_save_calendar
+from tasks_app.console.forms import NamedTexts, TaskForm
 from tasks_app.models import Task
 from tests import people
 

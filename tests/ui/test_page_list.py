@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.urls import URLPattern, URLResolver, resolve, reverse
 
-from quartzflow.admin_site import site
+from quartzflow.console.site import site
 from tests.ui.conftest import Visitor
 from tests.ui.console_pages import PAGES
 

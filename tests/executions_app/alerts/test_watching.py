@@ -6,7 +6,7 @@ from django.urls import reverse
 from executions_app.alerts.models import AlertRule
 from executions_app.alerts.watching import do_watch_task, told
 from quartzflow.errors import InvalidInput, NotAllowed
-from tasks_app.admin_forms import TaskForm
+from tasks_app.console.forms import TaskForm
 from tasks_app.models import Task
 from tests import people
 

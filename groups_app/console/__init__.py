@@ -1,0 +1,1 @@
+"""Console pages of host groups, hosts, tokens and rules; `admin.py` above registers them."""

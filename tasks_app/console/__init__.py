@@ -1,0 +1,1 @@
+"""Console pages of tasks and calendars; `admin.py` above registers them."""
