@@ -1,4 +1,4 @@
-"""What the console does to tasks, one or many. The list's columns are in console.list, the form in console.form_page."""
+"""What the console does to tasks; the list's columns are in console.list, the form in console.form_page."""
 
 from __future__ import annotations
 

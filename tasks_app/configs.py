@@ -5,7 +5,7 @@ locked until the change commits, so versions become visible in their order and a
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -191,6 +191,39 @@ def config_delta(client_id: str, since: int) -> task_pb2.TaskConfigResponse:
         action=ChangeAction.CLIENT, client_id=client_id, version__gt=since
     ).exists()
     return full_config(group_id) if moved else group_delta(group_id, since)
+
+
+def wanted_versions(clients: Sequence[Client]) -> dict[str, int]:
+    """For each client id the newest version that changed anything for that client; its own, when it holds that.
+
+    Changes that concern other groups alone need not reach it. Beyond the changes that are kept, any counts.
+    """
+    current = current_version()
+    found = {client.client_id: client.task_version for client in clients}
+    behind = [client for client in clients if client.task_version < current]
+    if not behind:
+        return found
+    oldest = ConfigChange.objects.aggregate(oldest=Min("version"))["oldest"]
+    everywhere, by_group, by_client = 0, dict[int, int](), dict[str, int]()
+    changes = ConfigChange.objects.filter(version__gt=min(client.task_version for client in behind))
+    # In the order of versions: what comes later is newer.
+    for version, action, client_id, group_ids in changes.order_by("version").values_list(
+        "version", "action", "client_id", "group_ids"
+    ):
+        if action == ChangeAction.CLIENT:
+            by_client[client_id] = version
+        elif group_ids is None:
+            everywhere = version
+        else:
+            by_group.update(dict.fromkeys(group_ids, version))
+    for client in behind:
+        own = client.task_version
+        if own <= 0 or oldest is None or oldest > own + 1:
+            found[client.client_id] = current
+        else:
+            newest = (everywhere, by_group.get(client.group_id or 0, 0), by_client.get(client.client_id, 0))
+            found[client.client_id] = max(own, *newest)
+    return found
 
 
 def forget_old_changes() -> int:

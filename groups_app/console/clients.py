@@ -20,7 +20,7 @@ from quartzflow.console.site import site
 from quartzflow.errors import Conflict
 from quartzflow.permissions import visible
 from quartzflow.templatetags.console import moment
-from tasks_app.configs import current_version
+from tasks_app.configs import wanted_versions
 
 from .. import actions
 from ..choices import ClientApproval, ClientStatus
@@ -103,9 +103,9 @@ class ClientAdmin(ObjectPermissionAdmin):
         return super().changelist_view(request, {"may_add_hosts": may_add, **(extra_context or {})})
 
     def prepare_rows(self, request: HttpRequest, rows: list[Any]) -> None:
-        newest = current_version()
+        wanted = wanted_versions(rows)
         for row in shown_hosts(rows):
-            row.newest_version = newest  # type: ignore[attr-defined]
+            row.wanted_version = wanted[row.client_id]  # type: ignore[attr-defined]
 
     @admin.display(description=_lazy("Host"), ordering="client_id")
     def client_cell(self, client: Client) -> str:
@@ -140,12 +140,12 @@ class ClientAdmin(ObjectPermissionAdmin):
 
     @admin.display(description=_lazy("Configuration"))
     def config_cell(self, client: Any) -> str:
-        if client.task_version >= client.newest_version:
+        if client.task_version >= client.wanted_version:
             return format_html('<span class="num">{}</span>', client.task_version)
         return format_html(
             '<span class="num">{} <span class="muted">/ {}</span></span>',
             client.task_version,
-            client.newest_version,
+            client.wanted_version,
         )
 
     @admin.display(description=_lazy("Running"), ordering="running")
@@ -278,7 +278,7 @@ class ClientAdmin(ObjectPermissionAdmin):
             "title": client.client_id,
             "client": client,
             "recent": recent,
-            "newest_version": current_version(),
+            "wanted_version": wanted_versions([client])[client.client_id],
             "menu": self.menu_items(client, may)[1:],
             "awaits": client.approval == ClientApproval.PENDING and "change" in may,
             "groups": list(visible(who(request), Group.objects.all(), "manage_hosts")),
