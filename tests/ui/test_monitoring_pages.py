@@ -158,7 +158,8 @@ def test_a_log_is_followed_searched_fetched_whole_and_taken_away(
         }"""
     )
     page.get_by_role("button", name="从主机获取完整日志").click()
-    expect(page.locator("#log-note")).to_contain_text("完整")
+    expect(page.locator("#log-note")).to_contain_text("来自主机的完整输出")
+    expect(page.locator("#log-progress")).to_be_hidden()
     shown = page.evaluate("window.shown")
     assert [False, 100] in shown and shown[-1][0], shown
     expect(log.locator(".log-line")).to_have_count(LINES + 2)
