@@ -17,7 +17,7 @@ MAX_LINES = 400
 LAYERS = ("quartzflow_agent", "quartzflow", "groups_app", "tasks_app", "executions_app", "quic_bridge")
 # The outer ring of every package calls all, and nothing calls it.
 OUTER = re.compile(
-    r"\.(admin\w*|api|tasks|consumers|management|migrations|urls|asgi|health|run|templatetags|tests)(\.|$)"
+    r"\.(admin|console|api|tasks|consumers|management|migrations|urls|asgi|health|run|templatetags|tests)(\.|$)"
 )
 
 

@@ -168,6 +168,7 @@ WORDS = """() => {
 
 def test_the_keyboard_alone_makes_runs_reads_and_cancels(visitor: Visitor):
     page = visitor.log_in()
+    page.wait_for_load_state()  # the side bar is there before the script that listens to keys
     press = page.keyboard.press
     press("g")
     press("2")
