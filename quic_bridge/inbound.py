@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -95,7 +96,15 @@ class Inbound:
         """Write the newest heartbeat of each client, in bulk. Raises Unavailable; the next ones then say the same."""
         beats, self._beats = self._beats, {}
         if beats:
-            await self._writer.call(self._writer.domain.save_heartbeats, list(beats.values()))
+            newest = [self._up_to_date(beat) for beat in beats.values()]
+            await self._writer.call(self._writer.domain.save_heartbeats, newest)
+
+    def _up_to_date(self, beat: Heartbeat) -> Heartbeat:
+        """With what has been acknowledged since: the PING's version would take back what is written of that."""
+        connection = self._registry.get(beat.client_id)
+        if connection is None or connection.session.applied == beat.config_version:
+            return beat
+        return replace(beat, config_version=connection.session.applied)
 
     async def save_gone(self) -> None:
         """Write the ends of sessions, in bulk. Raises Unavailable; they are kept for the next time."""

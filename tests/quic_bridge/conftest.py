@@ -66,10 +66,7 @@ def _no_lost_errors(caplog):
     lost = [
         record.getMessage()
         for record in caplog.get_records("call")
-        if record.name == "asyncio"
-        and record.levelno >= 40
-        # Left behind by whoever stopped a channel layer's Redis, and found by the garbage collector now.
-        and "RedisChannelLayer" not in record.getMessage()
+        if record.name == "asyncio" and record.levelno >= 40
     ]
     assert lost == []
 

@@ -145,6 +145,15 @@ async def test_heartbeats_are_folded_per_client(connect, bridge, domain):
     assert len(domain.beats) == 2
 
 
+async def test_a_heartbeat_takes_back_no_version_that_was_acknowledged_after_it(connect, bridge, domain):
+    """Both are written in bulk, the acknowledgement first: the host's page showed it behind until the next PING."""
+    a = await connect("host-1")
+    await a.ping()
+    bridge.registry.get("host-1").session.applied = 7
+    await bridge.inbound.save_heartbeats()
+    assert [beat.config_version for beat in domain.beats] == [7]
+
+
 async def test_a_heartbeat_that_is_not_written_yet_ends_with_its_session(connect, bridge, domain):
     """Written after the end, it would show the host online for ever."""
     a, b = await connect("host-1"), await connect("host-2")

@@ -38,6 +38,8 @@ def test_a_setting_a_secret_and_a_token(visitor: Visitor, stack: Stack):
     page.get_by_role("button", name="生成令牌").click()
     text = page.locator("#token-text").inner_text()
     with httpx.Client(base_url=f"{stack.url}/api/v1", headers={"Authorization": f"Token {text}"}) as api:
+        with stack.api() as admin:  # whose token it is; other tests share the installation
+            assert api.get("/secrets").json() == admin.get("/secrets").json()
         assert "SHOP" in {secret["name"] for secret in api.get("/secrets").json()["data"]["items"]}
         assert api.delete("/secrets/1").status_code == 403  # no scope for that
         run_with_the_secret(stack, api)
