@@ -7,6 +7,7 @@ for, in that of their times. Parts of texts are found by trigrams, where the dat
 import re
 from collections.abc import Sequence
 
+import structlog
 from django.db import ProgrammingError, connection, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
@@ -14,6 +15,8 @@ from django.utils.translation import gettext as _
 from .distinct import distinct_values
 from .models import AuditEntry
 from .trigrams import has_trigrams
+
+log = structlog.get_logger(__name__)
 
 INDEX = "idx_audit_search"
 COLUMNS = ("object_name", "actor_name", "address", "request_id")  # that the console's search looks at
@@ -36,8 +39,8 @@ def prepare() -> None:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute(SQL)
-        except ProgrammingError:  # not the table's owner: searched without
-            return
+        except ProgrammingError as error:  # not the table's owner, say
+            log.warning("audit log is searched without an index", error=str(error))
 
 
 def remove() -> None:
